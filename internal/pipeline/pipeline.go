@@ -1,0 +1,194 @@
+// Package pipeline turns a job into a tenant, step by step.
+//
+// A step is a value: see [Step]. Each has a file of its own, which says what it needs
+// from outside in its constructor's parameters, as functions or as an interface declared
+// there; the package knows no edge. To add a step, write its file, and name it in the
+// one list in cmd/provision-tenant.
+//
+// Nothing is rolled back. A step makes things so, whatever an earlier run has left, so a
+// run that failed is repaired by the same job run again.
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/pregoi/provision-tenant/internal/provision"
+)
+
+// A Step is one stage of a run.
+type Step struct {
+	Name string
+	// Skip says why there is nothing to do; nil or "" to go ahead.
+	Skip func(*Run) string
+	// Plan says what Do would change, in one sentence, and changes nothing; "" if all is
+	// as it should be. It records in the Run what is known already. It is nil for a step
+	// that only looks: then Do is called in its place.
+	Plan func(context.Context, *Run) (string, error)
+	// Do makes it so, records what it learned in the Run, and says what it did in one sentence.
+	Do func(context.Context, *Run) (string, error)
+	// Alone is for a step that needs nothing from the steps before it.
+	Alone bool
+	// Always is for a step that has to run even after another has failed or the run was
+	// cancelled; it finds the failure in the Run.
+	Always bool
+}
+
+// A Run is one execution of the pipeline: the job, and what the steps have learned so far.
+type Run struct {
+	Job     provision.Job
+	Attempt Attempt
+
+	Stack         string             // set by SelectStack; empty when a node is used
+	Servers       []provision.Server // set by PulumiUp; empty when a node is used
+	Changes       []provision.Change // set by PulumiUp: what the update did, also when it failed
+	CreatedServer bool               // set by PulumiUp: the servers are this job's own
+	Node          provision.Node     // set by ResolveNode or RegisterNode
+	Records       []provision.Record // set by TenantDNS, the A record first
+
+	Results  []Result // what became of each step so far
+	Warnings []string // what a person should know, though nothing failed
+	Err      error    // why the run failed; set by Execute
+}
+
+// An Attempt names one execution of a job.
+type Attempt struct {
+	Run    string // GitHub's id of the run; "local" on a laptop
+	Number int    // from 1; GitHub counts a re-run up
+	URL    string // where people see it; empty on a laptop
+}
+
+// A Result is what became of one step.
+type Result struct {
+	Step     string           `json:"step"`
+	Status   provision.Status `json:"status"`
+	Detail   string           `json:"detail,omitempty"`
+	Duration time.Duration    `json:"-"`
+	Seconds  float64          `json:"seconds"`
+}
+
+// A Tracer is told what happens to a job. A trace that cannot be written is not a reason
+// to fail the job, so Emit returns nothing; nor may it block.
+type Tracer interface {
+	Emit(provision.Event)
+}
+
+// Options choose how much of the pipeline is done.
+type Options struct {
+	// Plan changes nothing, and says what would be done.
+	Plan bool
+	// Only names the one step to do; the ones before it must have been done already, and
+	// are only looked at. Empty for all.
+	Only string
+}
+
+// Execute runs the steps in order, up to the first that fails, and then those that
+// always run. It returns what stopped it, with the step's name.
+func Execute(ctx context.Context, r *Run, o Options, t Tracer, steps ...Step) error {
+	if o.Only != "" && !slices.ContainsFunc(steps, func(s Step) bool { return s.Name == o.Only }) {
+		r.Err = provision.Errorf(provision.Invalid, "there is no step %.80q", o.Only)
+		return r.Err
+	}
+	reached := false // the step named by Only
+	if i := slices.IndexFunc(steps, func(s Step) bool { return s.Name == o.Only && s.Alone }); i >= 0 {
+		steps = steps[i:]
+	}
+	for _, s := range steps {
+		planned := o.Plan || o.Only != "" && o.Only != s.Name
+		switch {
+		case o.Only != "" && reached:
+			return r.Err
+		case r.Err != nil && !s.Always:
+			continue
+		case s.Always && o.Only != "" && o.Only != s.Name:
+			continue
+		}
+		reached = reached || o.Only == s.Name
+		change, err := r.step(ctx, s, planned, t)
+		if err == nil && planned && !o.Plan && change != "" {
+			// The job has not failed, so not even a step that always runs may say so.
+			r.Err = provision.Errorf(provision.Invalid, "step %s alone cannot be done yet: %s is missing (%s)", o.Only, s.Name, change)
+			return r.Err
+		}
+		if err != nil && r.Err == nil {
+			r.Err = fmt.Errorf("%s: %w", s.Name, err)
+		}
+	}
+	return r.Err
+}
+
+// alwaysTime is how long a step that always runs may take after a cancellation:
+// GitHub's runner kills the container 10 s after it asked.
+const alwaysTime = 5 * time.Second
+
+// outlive returns a context that ends d after ctx does, also when ctx has ended already.
+func outlive(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	forget := context.AfterFunc(ctx, func() {
+		t := time.NewTimer(d)
+		defer t.Stop()
+		select {
+		case <-t.C:
+			cancel()
+		case <-longer.Done():
+		}
+	})
+	return longer, func() { forget(); cancel() }
+}
+
+// step does or plans s, and tells t. change is what a plan found to be done.
+func (r *Run) step(ctx context.Context, s Step, planned bool, t Tracer) (change string, err error) {
+	start := time.Now()
+	emit := func(status provision.Status, text string) {
+		took := time.Since(start)
+		e := provision.Event{
+			ID:       provision.EventID(r.Job.ID, r.Attempt.Run, r.Attempt.Number, s.Name, status),
+			TraceID:  r.Job.TraceID,
+			JobID:    r.Job.ID,
+			TenantID: r.Job.TenantID,
+			Stage:    s.Name,
+			Status:   status,
+			Message:  text,
+			Attempt:  r.Attempt.Number,
+			At:       time.Now().UTC(),
+			RunURL:   r.Attempt.URL,
+		}
+		if status != provision.Started {
+			e.DurationMS = took.Milliseconds()
+			r.Results = append(r.Results, Result{s.Name, status, text, took, took.Seconds()})
+		}
+		t.Emit(e)
+	}
+	if s.Skip != nil {
+		if reason := s.Skip(r); reason != "" {
+			emit(provision.Skipped, reason)
+			return "", nil
+		}
+	}
+	emit(provision.Started, "")
+	if s.Always {
+		var stop context.CancelFunc
+		ctx, stop = outlive(ctx, alwaysTime)
+		defer stop()
+	}
+	did := ""
+	switch {
+	case ctx.Err() != nil:
+		err = ctx.Err()
+	case planned && s.Plan != nil:
+		change, err = s.Plan(ctx, r)
+		if did = change; did == "" {
+			did = "nothing to change"
+		}
+	default:
+		did, err = s.Do(ctx, r)
+	}
+	if err != nil {
+		emit(provision.Failed, err.Error())
+		return "", err
+	}
+	emit(provision.Succeeded, did)
+	return change, nil
+}
