@@ -1,0 +1,160 @@
+package github
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	gh "github.com/google/go-github/v60/github"
+	"github.com/pregoi/provision-tenant/internal/provision"
+)
+
+// An AmbiguousError says that a run may have been started, although no answer says so:
+// the connection broke, the time was up, the answer was a 5xx or no answer at all. To send
+// the same again may start a second run.
+type AmbiguousError struct{ Err error }
+
+func (e *AmbiguousError) Error() string { return e.Err.Error() }
+func (e *AmbiguousError) Unwrap() error { return e.Err }
+
+// Ambiguous is true.
+func (e *AmbiguousError) Ambiguous() bool { return true }
+
+// classify says what a failed answer means for whoever asked. op is what was asked for;
+// effect says that the request changes something, so that a lost answer is ambiguous.
+// https://docs.github.com/en/rest/using-the-rest-api/troubleshooting-the-rest-api
+func (w Workflow) classify(op string, a answer, effect bool) error {
+	if e := (*provision.Error)(nil); errors.As(a.err, &e) {
+		return a.err // nothing was sent
+	}
+	e := &provision.Error{Err: a.err, Class: provision.Internal, Text: op + ": " + words(a)}
+	if a.status() > 0 {
+		e.RequestID = a.resp.Header.Get("X-GitHub-Request-Id")
+	}
+	s := a.status()
+	switch {
+	case s == 0 && errors.Is(a.err, context.Canceled):
+		e.Class = provision.Cancelled
+	case s == 0, s >= 500, a.garbled:
+		e.Class = provision.Busy
+	case limited(a):
+		e.Class, e.Next = provision.Busy, pause(a.resp, time.Now())
+		return e
+	case s == http.StatusUnauthorized:
+		e.Class, e.Next = provision.Denied, "check GITHUB_TOKEN: it is wrong, expired or revoked"
+		return e
+	case s == http.StatusForbidden:
+		e.Class, e.Next = provision.Denied, "give the token the permissions actions: write and contents: read on "+w.Repo
+		return e
+	case s == http.StatusNotFound:
+		e.Class = provision.NotFound
+		e.Next = fmt.Sprintf("check that %s is on the default branch of %s, and that the token may write actions and read contents there: GitHub answers 404 to both", w.File, w.Repo)
+		return e
+	case s >= 300 && s <= 399:
+		e.Class, e.Next = provision.NotFound, "the repository has moved: name its new place"
+		return e
+	case s == http.StatusUnprocessableEntity, s == http.StatusBadRequest:
+		e.Class, e.Next = provision.Invalid, "compare the message with what the workflow declares at "+w.ref()
+		return e
+	default:
+		return e
+	}
+	if effect && a.sent {
+		e.Next = "a run may have been started: look for one that carries the job_id in its name before this is sent again"
+		return &AmbiguousError{Err: e}
+	}
+	return e
+}
+
+// refusesRunDetails reports whether err is an older server's refusal of our question for
+// the run's id, which comes before anything is started.
+func refusesRunDetails(err error) bool {
+	var r *gh.ErrorResponse
+	return errors.As(err, &r) && r.Response.StatusCode/100 == 4 &&
+		strings.Contains(r.Message, `"return_run_details" is not a permitted key`)
+}
+
+// words are GitHub's own, or what the network said.
+func words(a answer) string {
+	if a.status() == 0 {
+		var u *url.Error
+		if errors.As(a.err, &u) {
+			return oneLine(u.Err.Error())
+		}
+		return oneLine(a.err.Error())
+	}
+	text := strconv.Itoa(a.status())
+	if a.garbled {
+		return text + " without the answer that belongs to it"
+	}
+	if message, _ := message(a.err); message != "" {
+		text += " " + oneLine(message)
+	}
+	return text
+}
+
+// message returns what the body of a refusal says, and the page that it points at.
+func message(err error) (text, page string) {
+	switch e := err.(type) {
+	case *gh.ErrorResponse:
+		text = e.Message
+		for _, more := range e.Errors {
+			if more.Message != "" {
+				text += ": " + more.Message
+			}
+		}
+		return text, e.DocumentationURL
+	case *gh.TwoFactorAuthError:
+		return e.Message, e.DocumentationURL
+	case *gh.RateLimitError:
+		return e.Message, ""
+	case *gh.AbuseRateLimitError:
+		return e.Message, "secondary-rate-limits"
+	}
+	return "", ""
+}
+
+// oneLine makes text of unknown origin fit for a chain of errors.
+func oneLine(s string) string {
+	s = strings.Join(strings.FieldsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }), " ")
+	if r := []rune(s); len(r) > 400 {
+		s = string(r[:400]) + "…"
+	}
+	return s
+}
+
+// limited reports whether a refusal is about how often we ask, by any of its marks.
+// https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api#exceeding-the-rate-limit
+func limited(a answer) bool {
+	s := a.status()
+	if s == http.StatusTooManyRequests {
+		return true
+	}
+	if s != http.StatusForbidden {
+		return false
+	}
+	text, page := message(a.err)
+	_, told := a.resp.Header["Retry-After"]
+	return told || a.resp.Header.Get("X-RateLimit-Remaining") == "0" ||
+		strings.Contains(text, "secondary rate limit") || strings.Contains(page, "secondary-rate-limits")
+}
+
+// pause says how long GitHub wants us to be quiet: Retry-After, or the time of reset when
+// nothing is left, or else at least a minute.
+func pause(resp *gh.Response, now time.Time) string {
+	h := resp.Header
+	if s, err := strconv.Atoi(h.Get("Retry-After")); err == nil && s >= 0 {
+		return fmt.Sprintf("send the same again in %d seconds at the earliest", s)
+	}
+	if t, err := strconv.ParseInt(h.Get("X-RateLimit-Reset"), 10, 64); err == nil && h.Get("X-RateLimit-Remaining") == "0" {
+		at := time.Unix(t+1, 0)
+		return fmt.Sprintf("send the same again at %s at the earliest, in %d seconds", at.UTC().Format(time.RFC3339), max(0, int(at.Sub(now).Seconds())))
+	}
+	return "send the same again in 60 seconds at the earliest"
+}

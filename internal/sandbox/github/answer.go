@@ -1,0 +1,100 @@
+package github
+
+import (
+	"crypto/subtle"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// An answer is what a route says: a status, and a body to be written as JSON; nil for none.
+type answer struct {
+	status int
+	body   any
+	header http.Header
+}
+
+// refusal is GitHub's shape of an error.
+func refusal(status int, format string, args ...any) answer {
+	return answer{status: status, body: map[string]any{
+		"message":           fmt.Sprintf(format, args...),
+		"documentation_url": "https://docs.github.com/rest",
+		"status":            fmt.Sprint(status),
+	}}
+}
+
+func notFound() answer { return refusal(http.StatusNotFound, "Not Found") }
+
+// The versions of the API that there are.
+// https://docs.github.com/en/rest/about-the-rest-api/api-versions
+const newVersion = "2026-03-10"
+
+var versions = []string{"2022-11-28", newVersion}
+
+// version returns the version of the API that a request names.
+func version(r *http.Request) string {
+	if v := r.Header.Get("X-GitHub-Api-Version"); v != "" {
+		return v
+	}
+	return versions[0]
+}
+
+// answer writes what f says, once the request has shown that it may ask.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, f func(*http.Request) answer) {
+	base := "http://" + r.Host
+	if r.TLS != nil {
+		base = "https://" + r.Host
+	}
+	s.mu.Lock()
+	s.base = base
+	s.mu.Unlock()
+
+	now := time.Now()
+	a := s.admit(r, now)
+	if a.status == 0 {
+		a = f(r)
+	}
+	h := w.Header()
+	for name, values := range a.header {
+		h[name] = values
+	}
+	h.Set("X-GitHub-Request-Id", requestID())
+	h.Set("X-GitHub-Api-Version-Selected", version(r))
+	s.limits.mark(h, now)
+	if a.body == nil {
+		w.WriteHeader(a.status)
+		return
+	}
+	h.Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(a.status)
+	_ = json.NewEncoder(w).Encode(a.body) // a client that has gone away is its own affair
+}
+
+// admit returns a refusal, or no status where the request may go on.
+func (s *Server) admit(r *http.Request, now time.Time) answer {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	known := strings.EqualFold(scheme, "Bearer") || strings.EqualFold(scheme, "token")
+	if !known || subtle.ConstantTimeCompare([]byte(token), []byte(s.opts.Token)) != 1 {
+		return refusal(http.StatusUnauthorized, "Bad credentials")
+	}
+	if v := version(r); !slices.Contains(versions, v) {
+		return refusal(http.StatusBadRequest, "API version %q is not supported", v)
+	}
+	if a := s.limits.admit(r, now); a.status != 0 {
+		return a
+	}
+	if owner, repo := r.PathValue("owner"), r.PathValue("repo"); owner != "" && !strings.EqualFold(owner+"/"+repo, s.opts.Repo) {
+		return notFound()
+	}
+	return answer{}
+}
+
+// said is an error in GitHub's own words, which are written as sentences.
+type said string
+
+func (s said) Error() string { return string(s) }
+
+func sayf(format string, args ...any) error { return said(fmt.Sprintf(format, args...)) }
