@@ -1,0 +1,129 @@
+package server
+
+import (
+	"context"
+	"time"
+
+	"github.com/pregoi/provision-tenant/internal/placement"
+	"github.com/pregoi/provision-tenant/internal/provision"
+	"github.com/pregoi/provision-tenant/internal/store"
+)
+
+// jobRow is a job as operators see it.
+type jobRow struct {
+	JobID             string              `json:"job_id"`
+	TenantID          string              `json:"tenant_id"`
+	Status            provision.JobStatus `json:"status" enum:"Pending,Dispatched,Running,Completed,Failed,Cancelled"`
+	InfraMode         string              `json:"infra_mode" enum:"create_new_server,use_existing"`
+	Dedicated         *int                `json:"dedicated" doc:"1 or null"`
+	Region            placement.Region    `json:"region" enum:"sg,us,eu"`
+	TargetServerID    string              `json:"target_server_id"`
+	SubdomainSlug     string              `json:"subdomain_slug"`
+	CanonicalHostname string              `json:"canonical_hostname"`
+	TraceID           string              `json:"trace_id"`
+	PlanTier          placement.Tier      `json:"plan_tier"`
+	DecisionReason    placement.Reason    `json:"decision_reason"`
+	Tries             int                 `json:"tries" doc:"how often its run was triggered, or tried to be"`
+	RunID             string              `json:"run_id,omitempty"`
+	RunURL            string              `json:"run_url,omitempty"`
+	NodeID            string              `json:"node_id,omitempty"`
+	Host              string              `json:"host,omitempty"`
+	Stack             string              `json:"stack,omitempty"`
+	Error             string              `json:"error,omitempty"`
+	ErrorClass        provision.Class     `json:"error_class,omitempty"`
+	CreatedAt         time.Time           `json:"created_at"`
+	UpdatedAt         time.Time           `json:"updated_at"`
+	DispatchedAt      time.Time           `json:"dispatched_at,omitzero"`
+	StartedAt         time.Time           `json:"started_at,omitzero"`
+	EndedAt           time.Time           `json:"ended_at,omitzero"`
+}
+
+func newJobRow(j store.Job) jobRow {
+	row := jobRow{
+		JobID: j.ID, TenantID: j.TenantID, Status: j.Status, InfraMode: "use_existing", Region: j.Region,
+		TargetServerID: j.TargetServerID, SubdomainSlug: j.SubdomainSlug, CanonicalHostname: j.CanonicalHostname,
+		TraceID: j.TraceID, PlanTier: j.Tier, DecisionReason: j.Reason, Tries: j.Tries, RunID: j.RunID, RunURL: j.RunURL,
+		NodeID: j.NodeID, Host: j.Host, Stack: j.Stack, Error: j.Error, ErrorClass: j.ErrorClass,
+		CreatedAt: j.CreatedAt, UpdatedAt: j.UpdatedAt, DispatchedAt: j.DispatchedAt, StartedAt: j.StartedAt, EndedAt: j.EndedAt,
+	}
+	if j.CreateNewServer {
+		row.InfraMode = "create_new_server"
+	}
+	if j.Dedicated {
+		row.Dedicated = new(1)
+	}
+	return row
+}
+
+type listJobsInput struct {
+	Status   provision.JobStatus `query:"status" enum:"Pending,Dispatched,Running,Completed,Failed,Cancelled"`
+	TenantID string              `query:"tenant_id" maxLength:"128"`
+	Limit    int                 `query:"limit" default:"100" minimum:"1" maximum:"500"`
+}
+
+type listJobsOutput struct {
+	Body struct {
+		Jobs []jobRow `json:"jobs"`
+	}
+}
+
+func (s *Server) listJobs(ctx context.Context, in *listJobsInput) (*listJobsOutput, error) {
+	list, err := s.Store.Jobs(ctx, store.Filter{Status: in.Status, TenantID: in.TenantID, Limit: in.Limit})
+	if err != nil {
+		return nil, err
+	}
+	out := &listJobsOutput{}
+	out.Body.Jobs = make([]jobRow, len(list))
+	for i, j := range list {
+		out.Body.Jobs[i] = newJobRow(j)
+	}
+	return out, nil
+}
+
+type jobInput struct {
+	JobID string `path:"job_id" maxLength:"128"`
+}
+
+type jobOutput struct{ Body jobRow }
+
+func (s *Server) getJob(ctx context.Context, in *jobInput) (*jobOutput, error) {
+	j, err := s.Store.Job(ctx, in.JobID)
+	if err != nil {
+		return nil, err
+	}
+	return &jobOutput{newJobRow(j)}, nil
+}
+
+type completeInput struct {
+	Body struct {
+		JobID      string              `json:"job_id" minLength:"1" maxLength:"128"`
+		TenantID   string              `json:"tenant_id" minLength:"1" maxLength:"128"`
+		Status     provision.JobStatus `json:"status" enum:"Completed,Failed,Cancelled"`
+		NodeID     string              `json:"node_id,omitempty" maxLength:"128"`
+		Host       string              `json:"host,omitempty" maxLength:"253"`
+		Stack      string              `json:"stack,omitempty" maxLength:"100"`
+		Hostname   string              `json:"hostname,omitempty" maxLength:"253"`
+		Error      string              `json:"error,omitempty" maxLength:"16384"`
+		ErrorClass provision.Class     `json:"error_class,omitempty" maxLength:"32"`
+		RunURL     string              `json:"run_url,omitempty" maxLength:"2048"`
+	}
+}
+
+type completeOutput struct {
+	Body struct {
+		JobID    string              `json:"job_id"`
+		TenantID string              `json:"tenant_id"`
+		Status   provision.JobStatus `json:"status" doc:"of the job now"`
+		Changed  bool                `json:"changed" doc:"false when the job had ended already"`
+	}
+}
+
+func (s *Server) complete(ctx context.Context, in *completeInput) (*completeOutput, error) {
+	j, changed, err := s.Store.Complete(ctx, provision.Completion(in.Body), s.now())
+	if err != nil {
+		return nil, err
+	}
+	out := &completeOutput{}
+	out.Body.JobID, out.Body.TenantID, out.Body.Status, out.Body.Changed = j.ID, j.TenantID, j.Status, changed
+	return out, nil
+}

@@ -1,0 +1,123 @@
+// Package store says what the control plane remembers: tenants, jobs, nodes, their
+// metrics, traces, and the answers it has given under an idempotency key.
+//
+// [Store] is the whole of it, in the control plane's words; every method is one
+// transaction. What a Store must do is written down as tests in storetest, which each
+// implementation runs; sqlite is the one for a single machine. To add a question, add a
+// method here, its test to storetest, and its statement to the implementations.
+//
+// The package also holds the rules that every implementation shares: which state of a job
+// may follow which, see [CanMove], and what an audit entry says.
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/pregoi/provision-tenant/internal/placement"
+	"github.com/pregoi/provision-tenant/internal/provision"
+)
+
+// A Store is safe for concurrent use. Its errors are classified: [provision.NotFound] for
+// what is not there, [provision.Conflict] for what is another's, [provision.Invalid] for a
+// request that can never be granted, [provision.Busy] when the database is locked or full.
+type Store interface {
+	// Ping reports whether the store can be read.
+	Ping(ctx context.Context) error
+
+	// Enqueue takes an order: the tenant, its slug, its job, the audit entry and the answer
+	// are stored together or not at all. An order whose key has been seen gets the answer of
+	// then. Two orders at once are decided one after the other, each seeing the other's job.
+	Enqueue(ctx context.Context, o Order) (Receipt, error)
+	// SlugOwner returns the tenant that has the slug; "" when it is free.
+	SlugOwner(ctx context.Context, slug string) (tenantID string, err error)
+
+	Job(ctx context.Context, id string) (Job, error)
+	// Jobs returns the jobs that f lets through, the newest first.
+	Jobs(ctx context.Context, f Filter) ([]Job, error)
+	// Claim takes the oldest Pending job that is due at now, so that nobody else takes it
+	// before until; ok is false when there is none.
+	Claim(ctx context.Context, now, until time.Time) (j Job, ok bool, err error)
+	// Postpone makes a Pending job due at until, and remembers why. A job in another state
+	// is left alone.
+	Postpone(ctx context.Context, id string, until time.Time, why string) error
+	// Dispatched records the run of a job, and moves it from Pending to [provision.JobDispatched].
+	// A job whose run has reported already keeps its state.
+	Dispatched(ctx context.Context, id string, r Run, now time.Time) error
+	// Abandon ends a Pending job, whose run cannot be triggered, as Failed. A job in another
+	// state is left alone: its run has started after all.
+	Abandon(ctx context.Context, id string, why error, now time.Time) error
+	// Complete ends a job as its run says. changed is false, and nothing is stored, when it may
+	// not move there, see [CanMove], or when it has ended and is not its tenant's newest.
+	Complete(ctx context.Context, c provision.Completion, now time.Time) (j Job, changed bool, err error)
+	// Audit returns what was recorded of a job, the oldest first.
+	Audit(ctx context.Context, jobID string) ([]AuditEntry, error)
+
+	// PutNode registers a node on behalf of a job; jobID is empty for one that was set up by
+	// hand. The same node again is no change; another one under its id is a conflict.
+	PutNode(ctx context.Context, n provision.Node, jobID string) (created bool, err error)
+	Node(ctx context.Context, id string) (provision.Node, error)
+	// Nodes returns every node, by id. A node's TenantCount is what its agent last counted,
+	// or the tenants that were completed on it where those are more.
+	Nodes(ctx context.Context) ([]provision.Node, error)
+	// Placeable returns every node as placement sees it: jobs on their way to a node count as
+	// its tenants.
+	Placeable(ctx context.Context) ([]placement.Node, error)
+	// PutMetrics replaces what is known of a node's load.
+	PutMetrics(ctx context.Context, m Metrics) error
+
+	// AddEvents stores the events that are new, all or none, and reports how many were. The
+	// first one of a job moves it to [provision.JobRunning].
+	AddEvents(ctx context.Context, events []provision.Event, now time.Time) (added int, err error)
+	// TraceEvents returns the events of a trace, in order; none when it is unknown.
+	TraceEvents(ctx context.Context, traceID string) ([]provision.Event, error)
+	// JobEvents returns the events of a job, in order, also those without a trace.
+	JobEvents(ctx context.Context, jobID string) ([]provision.Event, error)
+}
+
+// Metrics are what a node's agent pushes.
+type Metrics struct {
+	NodeID      string
+	CPUPct      *float64 // 0 to 100; nil when unknown
+	MemoryPct   *float64
+	DiskPct     *float64
+	TenantCount int
+	Source      string    // "node_push" or "hetzner_api"
+	Snapshot    bool      // also keep it for later
+	At          time.Time // when it came
+}
+
+// An AuditEntry says who changed what, and why.
+type AuditEntry struct {
+	At       time.Time
+	Actor    string
+	Action   string // "enqueue", or "status" for a change of a job's state
+	JobID    string
+	TenantID string
+	Detail   json.RawMessage
+}
+
+// maxCandidates is how many nodes an audit entry names: enough to see why, however large
+// the cluster is.
+const maxCandidates = 20
+
+// DecisionDetail is the detail of an "enqueue" entry: the decision and what led to it.
+func DecisionDetail(d placement.Decision) (json.RawMessage, error) {
+	return json.Marshal(map[string]any{
+		"algorithm":       placement.Algorithm,
+		"placement":       d.Placement,
+		"decision_reason": d.Reason,
+		"candidates":      d.Candidates[:min(len(d.Candidates), maxCandidates)],
+		"cluster":         d.Cluster,
+	})
+}
+
+// StatusDetail is the detail of a "status" entry.
+func StatusDetail(from, to provision.JobStatus, why string) (json.RawMessage, error) {
+	d := map[string]string{"from": string(from), "to": string(to)}
+	if why != "" {
+		d["why"] = why
+	}
+	return json.Marshal(d)
+}

@@ -1,0 +1,219 @@
+package storetest
+
+import (
+	"encoding/json"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pregoi/provision-tenant/internal/provision"
+	"github.com/pregoi/provision-tenant/internal/store"
+)
+
+func listing(t *testing.T, s store.Store) {
+	for i, tenant := range []string{"a", "b", "c"} {
+		o := order(tenant)
+		o.Now = now.Add(time.Duration(i) * time.Second)
+		mustEnqueue(t, s, o)
+	}
+	if err := s.Dispatched(t.Context(), "job_b", store.Run{}, now); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		filter store.Filter
+		want   []string
+	}{
+		{store.Filter{}, []string{"job_c", "job_b", "job_a"}},
+		{store.Filter{Limit: 2}, []string{"job_c", "job_b"}},
+		{store.Filter{Status: provision.JobPending}, []string{"job_c", "job_a"}},
+		{store.Filter{TenantID: "b"}, []string{"job_b"}},
+		{store.Filter{TenantID: "b", Status: provision.JobPending}, nil},
+	} {
+		list, err := s.Jobs(t.Context(), test.filter)
+		var got []string
+		for _, j := range list {
+			got = append(got, j.ID)
+		}
+		if diff := cmp.Diff(test.want, got); err != nil || diff != "" {
+			t.Errorf("Jobs(%+v): %v (-want +got):\n%s", test.filter, err, diff)
+		}
+	}
+}
+
+func claims(t *testing.T, s store.Store) {
+	claim := func(at time.Time) string {
+		t.Helper()
+		j, ok, err := s.Claim(t.Context(), at, at.Add(time.Minute))
+		if err != nil || ok != (j.ID != "") {
+			t.Fatalf("Claim = %+v, %v, %v", j, ok, err)
+		}
+		return j.ID
+	}
+	if got := claim(now); got != "" {
+		t.Errorf("claimed %s from an empty store", got)
+	}
+	mustEnqueue(t, s, order("a"))
+	later := order("b")
+	later.Now = now.Add(time.Second)
+	mustEnqueue(t, s, later)
+	at := now.Add(2 * time.Second)
+	if a, b, none := claim(at), claim(at), claim(at); a != "job_a" || b != "job_b" || none != "" {
+		t.Errorf("claimed %q, %q, %q, want job_a, job_b and none", a, b, none)
+	}
+	if got := claim(at.Add(time.Minute)); got != "job_a" {
+		t.Errorf("claimed %q after the claim ran out, want job_a", got)
+	}
+	if j := mustJob(t, s, "job_a"); j.Tries != 2 {
+		t.Errorf("%d tries, want 2", j.Tries)
+	}
+	if err := s.Postpone(t.Context(), "job_b", at.Add(time.Hour), "limited"); err != nil {
+		t.Fatal(err)
+	}
+	if got := claim(at.Add(30 * time.Minute)); got != "job_a" {
+		t.Errorf("claimed %q, want job_a: job_b was postponed", got)
+	}
+	if j := mustJob(t, s, "job_b"); j.Error != "limited" {
+		t.Errorf("job_b says %q, want why it waits", j.Error)
+	}
+	if err := s.Dispatched(t.Context(), "job_b", store.Run{ID: "42", URL: "https://example.com/42"}, at); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Postpone(t.Context(), "job_b", now, "late"); err != nil {
+		t.Fatal(err)
+	}
+	j := mustJob(t, s, "job_b")
+	if j.Status != provision.JobDispatched || j.RunID != "42" || j.RunURL != "https://example.com/42" || j.Error != "" || !j.DispatchedAt.Equal(at) {
+		t.Errorf("dispatched job: %+v", j)
+	}
+}
+
+// states walks every job from every state to every other.
+func states(t *testing.T, s store.Store) {
+	for _, test := range []struct {
+		from, to provision.JobStatus
+		want     provision.JobStatus
+	}{
+		{provision.JobPending, provision.JobDispatched, provision.JobDispatched},
+		{provision.JobPending, provision.JobRunning, provision.JobRunning},
+		{provision.JobPending, provision.JobCompleted, provision.JobCompleted},
+		{provision.JobDispatched, provision.JobRunning, provision.JobRunning},
+		{provision.JobDispatched, provision.JobFailed, provision.JobFailed},
+		{provision.JobRunning, provision.JobDispatched, provision.JobRunning},
+		{provision.JobRunning, provision.JobCompleted, provision.JobCompleted},
+		{provision.JobRunning, provision.JobCancelled, provision.JobCancelled},
+		{provision.JobCompleted, provision.JobDispatched, provision.JobCompleted},
+		{provision.JobCompleted, provision.JobRunning, provision.JobCompleted},
+		{provision.JobCompleted, provision.JobFailed, provision.JobCompleted},
+		{provision.JobFailed, provision.JobRunning, provision.JobFailed},
+		{provision.JobFailed, provision.JobCancelled, provision.JobFailed},
+		{provision.JobFailed, provision.JobCompleted, provision.JobCompleted},
+		{provision.JobCancelled, provision.JobCompleted, provision.JobCompleted},
+	} {
+		tenant := string("from-" + test.from + "-to-" + test.to)
+		id := mustEnqueue(t, s, order(tenant)).ID
+		bring(t, s, id, tenant, test.from)
+		bring(t, s, id, tenant, test.to)
+		if got := mustJob(t, s, id).Status; got != test.want {
+			t.Errorf("from %s to %s: job is %s, want %s", test.from, test.to, got, test.want)
+		}
+		if want := test.to == test.want; store.CanMove(test.from, test.to) != want {
+			t.Errorf("CanMove(%s, %s) = %t, want %t", test.from, test.to, !want, want)
+		}
+		wantLog(t, s, id, test.want)
+	}
+}
+
+// wantLog checks that the last entry of a job's log is its way to the state.
+func wantLog(t *testing.T, s store.Store, id string, state provision.JobStatus) {
+	t.Helper()
+	log, err := s.Audit(t.Context(), id)
+	if err != nil || len(log) < 2 {
+		t.Fatalf("Audit(%s) = %v, %v", id, log, err)
+	}
+	var d struct{ From, To provision.JobStatus }
+	if err := json.Unmarshal(log[len(log)-1].Detail, &d); err != nil || d.To != state || log[len(log)-1].Action != "status" {
+		t.Errorf("the last entry of %s is %+v, want one to %s", id, log[len(log)-1], state)
+	}
+}
+
+// bring reports what would move a job to a state.
+func bring(t *testing.T, s store.Store, id, tenant string, to provision.JobStatus) {
+	t.Helper()
+	var err error
+	switch to {
+	case provision.JobDispatched:
+		err = s.Dispatched(t.Context(), id, store.Run{ID: "1"}, now)
+	case provision.JobRunning:
+		e := event(id, tenant, "resolve_node", provision.Started)
+		e.ID += string(mustJob(t, s, id).Status) // a new one each time
+		_, err = s.AddEvents(t.Context(), []provision.Event{e}, now)
+	case provision.JobCompleted, provision.JobFailed, provision.JobCancelled:
+		_, _, err = s.Complete(t.Context(), provision.Completion{JobID: id, TenantID: tenant, Status: to}, now)
+	}
+	if err != nil {
+		t.Fatalf("bring %s to %s: %v", id, to, err)
+	}
+}
+
+func completions(t *testing.T, s store.Store) {
+	mustEnqueue(t, s, order("acme"))
+	c := provision.Completion{JobID: "job_acme", TenantID: "acme", Status: provision.JobCompleted,
+		NodeID: "n1", Host: "203.0.113.7", Stack: "sg", Hostname: "acme.example.com", RunURL: "https://example.com/1"}
+
+	other := c
+	other.TenantID = "other"
+	_, _, err := s.Complete(t.Context(), other, now)
+	wantClass(t, "another tenant's job", err, provision.Conflict)
+	other.TenantID, other.JobID = "acme", "job_nobody"
+	_, _, err = s.Complete(t.Context(), other, now)
+	wantClass(t, "an unknown job", err, provision.NotFound)
+	other = c
+	other.Status = provision.JobRunning
+	_, _, err = s.Complete(t.Context(), other, now)
+	wantClass(t, "no end", err, provision.Invalid)
+
+	j, changed, err := s.Complete(t.Context(), c, now)
+	if err != nil || !changed || j.Status != provision.JobCompleted || j.NodeID != "n1" || j.Host != c.Host ||
+		j.Stack != "sg" || j.RunURL != c.RunURL || !j.EndedAt.Equal(now) {
+		t.Errorf("Complete = %+v, %v, %v", j, changed, err)
+	}
+	again, changed, err := s.Complete(t.Context(), c, now.Add(time.Hour))
+	if diff := cmp.Diff(j, again); err != nil || changed || diff != "" {
+		t.Errorf("the same again: %v, %v (-first +again):\n%s", changed, err, diff)
+	}
+}
+
+func repaired(t *testing.T, s store.Store) {
+	mustEnqueue(t, s, order("acme"))
+	failed := provision.Completion{JobID: "job_acme", TenantID: "acme", Status: provision.JobFailed,
+		Error: "dns: refused", ErrorClass: provision.Conflict}
+	if j, _, err := s.Complete(t.Context(), failed, now); err != nil || j.Error != "dns: refused" || j.ErrorClass != provision.Conflict {
+		t.Fatalf("Complete = %+v, %v", j, err)
+	}
+	second := order("acme")
+	second.JobID, second.Now = "job_2", now.Add(time.Second)
+	mustEnqueue(t, s, second)
+	repaired := failed
+	repaired.Status, repaired.Error, repaired.ErrorClass = provision.JobCompleted, "", ""
+	if j, changed, err := s.Complete(t.Context(), repaired, now); err != nil || changed || j.Status != provision.JobFailed {
+		t.Errorf("an older job's run again: %+v, %v, %v, want no change", j, changed, err)
+	}
+	if err := s.Abandon(t.Context(), "job_2", provision.Errorf(provision.Denied, "no token"), now); err != nil {
+		t.Fatal(err)
+	}
+	if j := mustJob(t, s, "job_2"); j.Status != provision.JobFailed || j.Error != "no token" || j.ErrorClass != provision.Denied {
+		t.Errorf("abandoned job: %+v", j)
+	}
+	repaired.JobID = "job_2"
+	if j, changed, err := s.Complete(t.Context(), repaired, now); err != nil || !changed || j.Status != provision.JobCompleted || j.Error != "" {
+		t.Errorf("the newest job's run again: %+v, %v, %v, want Completed", j, changed, err)
+	}
+	if err := s.Abandon(t.Context(), "job_2", errors.New("late"), now); err != nil {
+		t.Fatal(err)
+	}
+	if j := mustJob(t, s, "job_2"); j.Status != provision.JobCompleted || j.Error != "" {
+		t.Errorf("abandoned after its end: %+v", j)
+	}
+}
