@@ -134,7 +134,7 @@ func count(changes []provision.Change) string {
 	var parts []string
 	for _, op := range []provision.Op{provision.Create, provision.Update} {
 		if n[op] > 0 {
-			parts = append(parts, fmt.Sprintf("%d to %s", n[op], op))
+			parts = append(parts, fmt.Sprintf("%d %sd", n[op], op))
 		}
 	}
 	return strings.Join(parts, ", ")

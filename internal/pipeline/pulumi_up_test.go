@@ -109,7 +109,7 @@ func TestPulumiUp(t *testing.T) {
 			r.Stack = test.job.StackName()
 			step := pipeline.PulumiUp(program, machines)
 
-			for try, text := range []string{"1 to create", "nothing to change"} {
+			for try, text := range []string{"1 created", "nothing to change"} {
 				did, err := step.Do(t.Context(), r)
 				if err != nil {
 					t.Fatal(err)

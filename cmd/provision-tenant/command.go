@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pregoi/provision-tenant/internal/actions"
+	"github.com/pregoi/provision-tenant/internal/provision"
+)
+
+const long = `Provision-tenant turns one provisioning job into a tenant: servers, node, DNS record, completion.
+Run it again with the same job_id, and nothing is made twice.
+
+In a workflow the runner passes the inputs as INPUT_… variables. On a laptop they come from
+flags, or from a message (a file, or - for standard input) with flags for the rest; a flag
+wins over the message, and both win over INPUT_….
+
+Exit status: 0 done, 1 internal, 2 bad input, 3 not authorised, 4 conflict, 5 try again later,
+6 no capacity, 130 cancelled.`
+
+const example = `  # What would this message do? Nothing is changed.
+  provision-tenant --mode plan message.json
+
+  # Which stack would a dedicated tenant get? Needs no network.
+  provision-tenant --step select_stack message.json`
+
+// command is the whole program; it returns the exit status.
+func command(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, getenv func(string) string) int {
+	status := 0
+	asJSON := false
+	flags := map[string]*string{}
+	root := &cobra.Command{
+		Use:           "provision-tenant [flags] [MESSAGE]",
+		Short:         "Turn one provisioning job into a tenant",
+		Long:          long,
+		Example:       example,
+		Args:          cobra.MaximumNArgs(1),
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		CompletionOptions: cobra.CompletionOptions{
+			DisableDefaultCmd: true,
+		},
+	}
+	for _, in := range inputs {
+		usage := in.usage
+		if in.fallback != "" {
+			usage += fmt.Sprintf(" (default %q)", in.fallback)
+		}
+		flags[in.name] = root.Flags().String(strings.ReplaceAll(in.name, "_", "-"), "", usage)
+	}
+	root.Flags().SortFlags = false
+	root.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON on standard output, and progress on standard error")
+	root.Flags().Lookup("json").DefValue = "false"
+	var help strings.Builder
+	for _, s := range settings {
+		fmt.Fprintf(&help, "  %-26s %s\n", s.name, s.usage)
+	}
+	root.SetUsageTemplate(root.UsageTemplate() + "\nSettings, from the environment:\n" + help.String())
+	root.RunE = func(cmd *cobra.Command, args []string) error {
+		gha := &actions.Action{Stdout: stdout, Getenv: getenv}
+		if asJSON {
+			gha.Stdout = stderr
+		}
+		get := gha.Input
+		if len(args) == 1 {
+			fields, err := readMessage(args[0], stdin)
+			if err != nil {
+				status = finish(gha, report{Error: err.Error(), ErrorClass: provision.ClassOf(err), NextAction: provision.NextAction(err)}, err)
+				return nil
+			}
+			get = over(fields, get)
+		}
+		get = over(func(name string) string {
+			if f := flags[name]; f != nil {
+				return *f
+			}
+			return ""
+		}, get)
+		rep, err := run(ctx, gha, get, getenv)
+		status = finish(gha, rep, err)
+		if asJSON {
+			return json.NewEncoder(stdout).Encode(rep)
+		}
+		return nil
+	}
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	if err := root.Execute(); err != nil {
+		fmt.Fprintf(stderr, "provision-tenant: %v\nprovision-tenant: run it with --help to see what it takes\n", err)
+		return provision.ExitStatus(provision.Errorf(provision.Invalid, "usage"))
+	}
+	return status
+}
+
+// over looks a value up in first, and in rest where first has none.
+func over(first, rest func(string) string) func(string) string {
+	return func(name string) string {
+		if v := first(name); v != "" {
+			return v
+		}
+		return rest(name)
+	}
+}
+
+// readMessage reads the message in the named file, or in stdin for "-".
+func readMessage(name string, stdin io.Reader) (field func(string) string, err error) {
+	in := stdin
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, provision.Errorf(provision.Invalid, "message: %w", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	data, err := io.ReadAll(io.LimitReader(in, provision.MaxMessageBytes+1))
+	if err != nil {
+		return nil, provision.Errorf(provision.Invalid, "message: %w", err)
+	}
+	job, err := provision.ParseMessage(data, false)
+	if err != nil {
+		return nil, err
+	}
+	return job.Message().Field, nil
+}
+
+// finish tells the runner, or the person at the terminal, how the run ended, and returns
+// the exit status. That an output cannot be written is a failure of its own: a later step
+// would read nothing.
+func finish(gha *actions.Action, rep report, err error) int {
+	for _, out := range rep.outputs() {
+		if e := gha.SetOutput(out.name, out.value); e != nil && err == nil {
+			err = provision.Errorf(provision.Internal, "%w", e)
+		}
+	}
+	if e := gha.Summary(rep.markdown()); e != nil {
+		gha.Warning("summary", e.Error())
+	}
+	if err == nil {
+		return 0
+	}
+	if fields := provision.FieldErrors(err); len(fields) > 0 {
+		for _, fe := range fields {
+			gha.Error("input "+fe.Field, fe.Error())
+		}
+	} else {
+		gha.Error("provision-tenant: "+string(provision.ClassOf(err)), err.Error())
+	}
+	gha.Info("next: " + provision.NextAction(err))
+	return provision.ExitStatus(err)
+}

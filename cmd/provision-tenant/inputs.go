@@ -1,0 +1,172 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pregoi/provision-tenant/internal/pipeline"
+	"github.com/pregoi/provision-tenant/internal/placement"
+	"github.com/pregoi/provision-tenant/internal/provision"
+)
+
+// An input is something that the action takes: INPUT_NAME in the runner, --name on a laptop.
+type input struct {
+	name     string
+	fallback string // what an empty input means
+	usage    string
+}
+
+// inputs are those of action.yml; a test holds the two together.
+var inputs = []input{
+	{"job_id", "", "the job, as the control plane names it"},
+	{"tenant_id", "", "the tenant's canonical id"},
+	{"region", "", "sg, us or eu"},
+	{"create_new_server", "false", "whether a server is to be created when target_server_id is empty"},
+	{"target_server_id", "", "the node_id of the server to use; Pulumi does not run then"},
+	{"subdomain_slug", "", "the label that the tenant chose for its hostname"},
+	{"canonical_hostname", "", "the tenant's full hostname"},
+	{"dedicated", "false", "whether the tenant gets a stack of three servers of its own"},
+	{"trace_id", "", "the trace that the events belong to (trace_…)"},
+	{"mode", "apply", "apply, or plan, which changes nothing and says what would be done"},
+	{"step", "all", "all, or the name of one step"},
+	{"pulumi_repo", "", "git repository of the Pulumi program; empty for the built-in one"},
+	{"pulumi_ref", "main", "branch, tag or full commit of pulumi_repo"},
+	{"pulumi_repo_token", "", "a token that may read pulumi_repo (better given as INPUT_PULUMI_REPO_TOKEN than as a flag)"},
+	{"pulumi_organization", "", "the organisation of the stacks, where the backend has them"},
+	{"pulumi_lock_timeout", "10m", "how long to wait for a stack that another update holds"},
+	{"server_type", "", "server type of new servers, or one for each region (sg=…,us=…,eu=…)"},
+	{"server_location", "", "Hetzner location of new servers, or one for each region"},
+	{"server_image", "", "image of new servers"},
+	{"ssh_key_name", "", "name of an SSH key in the Hetzner project that new servers get"},
+	{"dns_proxied", "true", "whether Cloudflare proxies the tenant's record"},
+	{"dns_takeover", "false", "whether a record of another owner may be overwritten"},
+	{"reserved_names", "", "names below the zone that no tenant gets, separated by commas"},
+}
+
+// secretInputs are masked before anything is printed.
+var secretInputs = []string{"pulumi_repo_token"}
+
+// A request is what the inputs ask for.
+type request struct {
+	job        provision.Job
+	traceGiven string // the trace_id as it was given; job.TraceID is empty if it was dropped
+
+	options pipeline.Options
+	dns     pipeline.DNSPolicy
+
+	repo, ref, repoToken string
+	organization         string
+	lockTimeout          time.Duration
+
+	serverType, location map[placement.Region]string // empty for the program's default
+	image, sshKey        string
+}
+
+// parseInputs reads a request. The error names every input that is wrong.
+func parseInputs(get func(name string) string) (request, error) {
+	var errs []error
+	bad := func(name, reason string) {
+		errs = append(errs, &provision.FieldError{Field: name, Value: get(name), Reason: reason})
+	}
+	value := func(name string) string {
+		if v := strings.TrimSpace(get(name)); v != "" {
+			return v
+		}
+		i := slices.IndexFunc(inputs, func(in input) bool { return in.name == name })
+		return inputs[i].fallback
+	}
+	flag := func(name string) bool {
+		v := value(name)
+		if v != "true" && v != "false" {
+			bad(name, `is neither "true" nor "false"`)
+		}
+		return v == "true"
+	}
+	perRegion := func(name string) map[placement.Region]string {
+		m, err := parsePerRegion(value(name))
+		if err != nil {
+			bad(name, err.Error())
+		}
+		return m
+	}
+
+	job, jobErr := provision.ParseJob(value)
+	req := request{
+		job:          job,
+		traceGiven:   value("trace_id"),
+		repo:         value("pulumi_repo"),
+		ref:          value("pulumi_ref"),
+		repoToken:    value("pulumi_repo_token"),
+		organization: value("pulumi_organization"),
+		serverType:   perRegion("server_type"),
+		location:     perRegion("server_location"),
+		image:        value("server_image"),
+		sshKey:       value("ssh_key_name"),
+		dns: pipeline.DNSPolicy{
+			Proxied:  flag("dns_proxied"),
+			Takeover: flag("dns_takeover"),
+			Reserved: provision.ReservedNames(),
+		},
+	}
+	if names := value("reserved_names"); names != "" {
+		req.dns.Reserved = strings.Split(names, ",")
+	}
+	switch value("mode") {
+	case "apply":
+	case "plan":
+		req.options.Plan = true
+	default:
+		bad("mode", "is neither apply nor plan")
+	}
+	switch step := value("step"); {
+	case step == "all":
+	case slices.Contains(stepNames, step):
+		req.options.Only = step
+	default:
+		bad("step", "is neither all nor one of "+strings.Join(stepNames, ", "))
+	}
+	d, err := time.ParseDuration(value("pulumi_lock_timeout"))
+	if err != nil || d <= 0 {
+		bad("pulumi_lock_timeout", "is no duration such as 10m")
+	}
+	req.lockTimeout = d
+
+	if err := errors.Join(append([]error{jobErr}, errs...)...); err != nil {
+		var texts []string
+		for _, fe := range provision.FieldErrors(err) {
+			texts = append(texts, fe.Error())
+		}
+		return req, &provision.Error{Class: provision.Invalid, Text: "inputs: " + strings.Join(texts, "; "), Err: err}
+	}
+	return req, nil
+}
+
+// stepNames are the names that the input step takes; a test holds them and the list of
+// steps together.
+var stepNames = []string{"resolve_node", "select_stack", "pulumi_up", "register_node", "tenant_dns", "provision_complete"}
+
+// parsePerRegion reads one value for every region, or a list such as sg=sin,us=ash.
+func parsePerRegion(s string) (map[placement.Region]string, error) {
+	m := map[placement.Region]string{}
+	if s == "" {
+		return m, nil
+	}
+	if !strings.Contains(s, "=") {
+		for _, r := range placement.Regions() {
+			m[r] = s
+		}
+		return m, nil
+	}
+	for part := range strings.SplitSeq(s, ",") {
+		name, v, ok := strings.Cut(strings.TrimSpace(part), "=")
+		r := placement.Region(strings.TrimSpace(name))
+		if v = strings.TrimSpace(v); !ok || !r.Valid() || v == "" {
+			return m, fmt.Errorf("has the part %q, which is not region=value", part)
+		}
+		m[r] = v
+	}
+	return m, nil
+}
