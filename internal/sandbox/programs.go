@@ -7,27 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
-
-	"github.com/pregoi/provision-tenant/internal/provision"
 )
-
-// module is the first line of the go.mod that marks our checkout.
-const module = "module github.com/pregoi/provision-tenant"
-
-// checkout returns the root of the checkout that dir lies in: the sandbox runs the
-// programs, the action and the workflow that stand there.
-func checkout(dir string) (string, error) {
-	for at := dir; ; at = filepath.Dir(at) {
-		mod, err := os.ReadFile(filepath.Join(at, "go.mod"))
-		if first, _, _ := strings.Cut(string(mod), "\n"); err == nil && strings.TrimSpace(first) == module {
-			return at, nil
-		}
-		if at == filepath.Dir(at) {
-			return "", provision.Errorf(provision.Invalid, "not inside a checkout of provision-tenant: run the sandbox from the folder that holds its go.mod")
-		}
-	}
-}
 
 // programs are the commands that the sandbox runs as processes.
 var programs = []string{"provision-tenant", "dispatcher", "controlplane"}

@@ -40,7 +40,6 @@ const (
 
 // Options choose what a sandbox is made of.
 type Options struct {
-	Dir        string // inside the checkout; empty for the current directory
 	PulumiRepo string // a Pulumi program to clone; empty for the built-in one
 	PulumiRef  string // its branch, tag or commit; empty for main
 	// ServerTime is how long the Hetzner stand-in takes until a new server runs.
@@ -90,7 +89,7 @@ func Start(ctx context.Context, o Options) (_ *Sandbox, err error) {
 	if progress == nil {
 		progress = func(string) {}
 	}
-	root, err := findCheckout(o.Dir)
+	root, err := toolchain.Checkout()
 	if err != nil {
 		return nil, err
 	}
@@ -128,16 +127,6 @@ func Start(ctx context.Context, o Options) (_ *Sandbox, err error) {
 		return nil, err
 	}
 	return s, s.startGitHub(ctx, root, o)
-}
-
-func findCheckout(dir string) (string, error) {
-	if dir == "" {
-		var err error
-		if dir, err = os.Getwd(); err != nil {
-			return "", err
-		}
-	}
-	return checkout(dir)
 }
 
 // startStandIns starts Hetzner, Cloudflare and a backend for Pulumi.

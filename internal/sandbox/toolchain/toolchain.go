@@ -15,7 +15,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -159,26 +158,33 @@ func gather(cache string, paths map[Tool]string) (string, error) {
 
 // moduleDir returns the directory of one of the modules beside this file.
 func moduleDir(root, name string) (string, error) {
-	const here = "internal/sandbox/toolchain"
-	if root != "" {
-		return filepath.Join(root, here, name), nil
+	if root == "" {
+		var err error
+		if root, err = Checkout(); err != nil {
+			return "", err
+		}
 	}
+	return filepath.Join(root, "internal/sandbox/toolchain", name), nil
+}
+
+// Checkout returns the root of the checkout of the repository that the working directory
+// lies in; [provision.Invalid] if it lies in none.
+func Checkout() (string, error) {
 	at, err := os.Getwd()
 	if err != nil {
 		return "", provision.Errorf(provision.Internal, "working directory: %w", err)
 	}
-	for {
-		dir := filepath.Join(at, here, name)
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+	for dir := at; ; dir = filepath.Dir(dir) {
+		mod, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+		if first, _, _ := strings.Cut(string(mod), "\n"); err == nil && strings.TrimSpace(first) == "module github.com/pregoi/provision-tenant" {
 			return dir, nil
 		}
-		if at == filepath.Dir(at) {
+		if dir == filepath.Dir(dir) {
 			return "", &provision.Error{
 				Class: provision.Invalid,
-				Text:  fmt.Sprintf("the module %s/%s is not here: the working directory is outside of the repository", here, name),
-				Next:  "run this inside a checkout of the repository, or put the tools on PATH",
+				Text:  "not inside a checkout of provision-tenant: " + at,
+				Next:  "run this in the folder that holds its go.mod, or below it",
 			}
 		}
-		at = filepath.Dir(at)
 	}
 }
