@@ -125,7 +125,7 @@ func knownAnswer(args []string) (string, bool) {
 // waitForEvents makes sure that the Automation API, which waits for ever for the end of
 // a preview's events, will see it.
 func (c *command) waitForEvents() error {
-	t := time.NewTimer(10 * time.Second)
+	t := time.NewTimer(5 * time.Second)
 	defer t.Stop()
 	select {
 	case <-c.heard:
@@ -151,38 +151,47 @@ func (c *command) backend(url, passphrase string) {
 // markerName is the variable by which a process that outlived its parent is found.
 const markerName = "PREGO_PULUMI_RUN"
 
-// passedOn are the variables of Program.Env that pulumi, its plugins and git may see, by
-// what the backend's URL begins with; all may see those of "".
-var passedOn = map[string][]string{
-	"": {"LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "SSH_AUTH_SOCK",
-		"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"},
+// passedOn are the variables of Program.Env that every child may see.
+var passedOn = []string{"LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR",
+	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"}
+
+// passedToPulumi are those that pulumi and its plugins may see as well, by what the
+// backend's URL begins with. What git may see as well is in source.go.
+var passedToPulumi = map[string][]string{
 	"s3://":     {"AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"},
 	"gs://":     {"GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CREDENTIALS"},
 	"azblob://": {"AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN"},
 }
 
-// environment returns what a child sees. It is an allowlist: the program that is run is
-// somebody else's code, and the runner's environment is full of tokens.
+// childEnv returns what any child sees, and those of Program.Env that more names. It is an
+// allowlist: the program that is run is somebody else's code, and the runner's environment
+// is full of tokens.
+func (p *Program) childEnv(root string, more ...string) []string {
+	env := []string{"PATH=" + p.Path, "HOME=" + filepath.Join(root, "home"), "TMPDIR=" + filepath.Join(root, "tmp")}
+	for _, v := range p.Env {
+		if name, _, _ := strings.Cut(v, "="); slices.Contains(passedOn, name) || slices.Contains(more, name) {
+			env = append(env, v)
+		}
+	}
+	return env
+}
+
+// environment returns what pulumi and its plugins see.
 func (p *Program) environment(root, home, marker string) []string {
-	env := []string{
-		"PATH=" + p.Path,
-		"HOME=" + filepath.Dir(home),
-		"TMPDIR=" + filepath.Join(root, "tmp"),
-		"PULUMI_HOME=" + home,
+	var more []string
+	for backend, names := range passedToPulumi {
+		if strings.HasPrefix(p.BackendURL, backend) {
+			more = names
+		}
+	}
+	env := append(p.childEnv(root, more...),
+		"PULUMI_HOME="+home,
 		"PULUMI_AUTOMATION_API=true",
 		"GOGC=400", // a pulumi is gone before its garbage matters: a sixth less to compute
 		"PULUMI_SKIP_UPDATE_CHECK=true",
 		"PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION=true", // a download nobody pinned
 		marker,
-	}
-	for _, v := range p.Env {
-		name, _, _ := strings.Cut(v, "=")
-		for backend, names := range passedOn {
-			if strings.HasPrefix(p.BackendURL, backend) && slices.Contains(names, name) {
-				env = append(env, v)
-			}
-		}
-	}
+	)
 	for name, value := range map[string]string{
 		"PULUMI_ACCESS_TOKEN": p.AccessToken,
 		"HCLOUD_TOKEN":        p.HCloudToken,

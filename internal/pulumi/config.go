@@ -138,6 +138,8 @@ type stateResource struct {
 	Outputs  map[string]any `json:"outputs"`
 	Parent   string         `json:"parent"`
 	Provider string         `json:"provider"`
+	// InitErrors say why its making, or an update, did not come to its end.
+	InitErrors []string `json:"initErrors"`
 }
 
 // nodes returns the keys of the nodes that the state knows, sorted: those that were

@@ -78,8 +78,12 @@ var causes = []cause{
 
 func re(s string) *regexp.Regexp { return regexp.MustCompile(s) }
 
-// vendorCode is how hcloud-go ends an error: the code, and the id of the request.
-var vendorCode = regexp.MustCompile(`\(([a-z][a-z_]+)(?:, ([0-9A-Za-z-]+))?\)`)
+// vendorCode is how hcloud-go ends an error: the code, and the id of the request; of an
+// action that failed, the action's.
+var (
+	vendorCode = regexp.MustCompile(`\(([a-z][a-z_]+)(?:, ([0-9A-Za-z-]+))?\)`)
+	actionID   = regexp.MustCompile(`^[0-9]{1,15}$`)
+)
 
 // vendor is what follows from Hetzner's codes.
 // https://docs.hetzner.cloud/reference/cloud#errors
@@ -170,8 +174,12 @@ func (s *session) vendorFailure(subject string, r *report) error {
 				continue
 			}
 			f := c.then
-			f.err = &provision.Error{Class: c.class, RequestID: m[2], Next: c.next,
-				Text: s.p.clean(fmt.Sprintf("%s: %s: %s", subject, nameOf(d.URN), firstLine(d.Message)))}
+			words, request := firstLine(d.Message), ""
+			if !actionID.MatchString(m[2]) {
+				words, request = strings.ReplaceAll(words, m[0], "("+m[1]+")"), m[2] // it is said once
+			}
+			f.err = &provision.Error{Class: c.class, RequestID: request, Next: c.next,
+				Text: s.p.clean(fmt.Sprintf("%s: %s: %s", subject, nameOf(d.URN), words))}
 			return &f
 		}
 	}
@@ -272,7 +280,16 @@ func (p *Program) secrets() []string {
 	return known
 }
 
+// heading is what stands above a list of errors, to its first bullet; such lists are
+// nested now and then.
+var heading = re(`^[^\n]*\b\d+ errors? occurred:\s*\*\s*`)
+
+// firstLine returns the first line of text that says something.
 func firstLine(text string) string {
-	line, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
+	text = strings.TrimSpace(text)
+	for at := heading.FindString(text); at != ""; at = heading.FindString(text) {
+		text = text[len(at):]
+	}
+	line, _, _ := strings.Cut(text, "\n")
 	return line
 }

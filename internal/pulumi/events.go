@@ -132,6 +132,33 @@ func (r *report) changes() []provision.Change {
 	return list
 }
 
+// unfinished returns the creates that an update has begun, and of which it is not certain
+// that nothing was made: they have not ended, or they failed when there was an id already.
+// Where the update was stopped, that made the others fail too.
+func (r *report) unfinished(stopped bool) []apitype.StepEventMetadata {
+	ended, failed := map[string]bool{}, map[string]apitype.StepEventMetadata{}
+	for _, m := range r.ended {
+		ended[m.URN] = true
+	}
+	for _, m := range r.failed {
+		failed[m.URN] = m
+	}
+	var list []apitype.StepEventMetadata
+	for _, m := range r.begun {
+		if c, ok := change(m); !ok || c.Op != provision.Create || m.New == nil || !m.New.Custom || ended[m.URN] {
+			continue
+		}
+		f, is := failed[m.URN]
+		if is && f.New != nil {
+			m = f
+		}
+		if !is || stopped || m.New.ID != "" {
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
 // change returns what a step changes; false if that is nothing that anybody would miss:
 // providers are bookkeeping, and so is the stack itself, once it is there.
 func change(m apitype.StepEventMetadata) (provision.Change, bool) {

@@ -25,7 +25,13 @@ func (s *session) guard(plan *report) error {
 			m.Op == apitype.OpDelete && !s.job.Dedicated && !slices.Contains(s.nodes(), key) {
 			return s.moved() // the node was added after we had read which there are
 		}
-		if why := s.forbidden(m); why != "" && !slices.Contains(refused, why) {
+		if s.others(m.Type, m.URN) && m.Op == apitype.OpUpdate && len(changed(m)) == 0 && m.Old != nil && len(m.Old.InitErrors) > 0 {
+			return s.moved() // its making was cut short after we had read; see unfinished
+		}
+		why := s.forbidden(m)
+		// Replacing is told in several steps, of which not all say why.
+		told := func(r string) bool { return strings.HasPrefix(r, why) || strings.HasPrefix(why, r) }
+		if why != "" && !slices.ContainsFunc(refused, told) {
 			refused = append(refused, why)
 		}
 	}
@@ -49,13 +55,35 @@ func (s *session) forbidden(m apitype.StepEventMetadata) string {
 	switch {
 	case c.Op == provision.Delete || c.Op == provision.Replace:
 		return fmt.Sprintf("%s (id %s)%s", c, m.Old.ID, because(m))
-	case c.Op == provision.Update && c.Type == serverType && !s.job.Dedicated && c.Name != nodeResource(s.job.NodeKey()):
+	case c.Op == provision.Update && s.others(m.Type, m.URN):
 		// Labels say what a server is; anything else can stop it, and other tenants are on it.
-		if keys := changed(m); len(keys) != 1 || keys[0] != "labels" {
+		if !slices.Equal(changed(m), []string{"labels"}) {
 			return fmt.Sprintf("%s (id %s), another node's server%s", c, m.Old.ID, because(m))
 		}
 	}
 	return ""
+}
+
+// others reports whether a resource is another node's server.
+func (s *session) others(typ, urn string) bool {
+	return !s.job.Dedicated && typ == serverType && nameOf(urn) != nodeResource(s.job.NodeKey())
+}
+
+// unfinished returns the URNs of other nodes' servers that were recorded before their
+// making had come to an end: the job was stopped, or Hetzner could not start them. The
+// engine wants to update such a server, even if nothing differs, and that fails for ever
+// once somebody has removed it. So that one stopped job does not block all others on the
+// stack, they leave it out; its own job goes on with it.
+func (s *session) unfinished() []string {
+	var list []string
+	if s.state != nil {
+		for _, r := range s.state.Resources {
+			if s.others(r.Type, r.URN) && len(r.InitErrors) > 0 {
+				list = append(list, r.URN)
+			}
+		}
+	}
+	return list
 }
 
 // ownedBy refuses a dedicated stack that records another tenant.

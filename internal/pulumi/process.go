@@ -97,15 +97,16 @@ func (c *command) run(ctx context.Context, cmd *exec.Cmd) error {
 			err = ctx.Err()
 		}
 	}
+	c.killFamily()
 	if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() < 0 {
-		c.killFamily()
 		c.breakDead()
 	}
 	return err
 }
 
-// killFamily kills what a killed pulumi has left: its plugins are in process groups of
-// their own. They are known by the marker in their environment, where there is a /proc.
+// killFamily kills what pulumi has left: always when it was killed, and now and then a
+// plugin when it was not. Plugins are in process groups of their own; they are known by
+// the marker in their environment, where there is a /proc.
 func (c *command) killFamily() {
 	files, _ := filepath.Glob("/proc/[0-9]*/environ")
 	for _, file := range files {

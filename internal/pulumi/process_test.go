@@ -39,7 +39,8 @@ func TestEnvironment(t *testing.T) {
 	p, dir := stub(t, `env > $dir/env; echo "$@" > $dir/args; exit 1`)
 	p.HCloudEndpoint = "http://127.0.0.1:1/v1"
 	p.Env = []string{"GITHUB_TOKEN=a", "ACTIONS_RUNTIME_TOKEN=b", "ACTIONS_ID_TOKEN_REQUEST_TOKEN=c", "INPUT_JOB_ID=d", "CLOUDFLARE_API_TOKEN=e",
-		"INTERNAL_API_KEY=f", "HOME=/root", "LD_PRELOAD=x", "AWS_SECRET_ACCESS_KEY=g", "HTTPS_PROXY=http://proxy.example.com", "LANG=C.UTF-8"}
+		"INTERNAL_API_KEY=f", "HOME=/root", "LD_PRELOAD=x", "AWS_SECRET_ACCESS_KEY=g", "HTTPS_PROXY=http://proxy.example.com", "LANG=C.UTF-8",
+		"SSH_AUTH_SOCK=/run/agent"}
 	_, _ = p.Up(t.Context(), dedicated("job-1", "acme"), "dedicated-acme")
 	data, err := os.ReadFile(filepath.Join(dir, "env"))
 	if err != nil {
@@ -232,10 +233,11 @@ func TestProgress(t *testing.T) {
 	var got []string
 	for _, p := range w.progress {
 		if p.Change.Type == "hcloud:index/server:Server" {
-			got = append(got, fmt.Sprint(p.Doing, " ", p.Change))
+			line, _, _ := strings.Cut(p.String(), " in ")
+			got = append(got, fmt.Sprint(p.Doing, ": ", line))
 		}
 	}
-	want := []string{"started create hcloud:index/server:Server node-job-1", "finished create hcloud:index/server:Server node-job-1"}
+	want := []string{"started: create hcloud:index/server:Server node-job-1", "finished: create hcloud:index/server:Server node-job-1: done"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("progress (-want +got):\n%s", diff)
 	}

@@ -19,7 +19,9 @@
 package pulumi
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"io"
 	"time"
 
@@ -98,24 +100,28 @@ func (p *Program) Preview(ctx context.Context, j provision.Job, stack string) (p
 }
 
 // Up makes the stack hold the job's servers. What an earlier run left half done is
-// finished; a stack on which nothing is to do is not touched.
+// finished; a stack on which nothing is to do is not touched. With an error, the result's
+// Changes say what had been done, and the error's text also what may exist besides.
 func (p *Program) Up(ctx context.Context, j provision.Job, stack string) (provision.StackResult, error) {
 	s, err := p.open(ctx, j, stack)
 	if err != nil {
 		return provision.StackResult{}, err
 	}
 	defer s.close()
+	if s.breakDead() {
+		s.note("removed the lock that a dead process had left on stack %s", s.label)
+	}
 	var outputs map[string]any
 	err = s.repeat(ctx, func() error {
 		outputs, err = s.converge(ctx)
 		return err
 	})
 	if err != nil {
-		return provision.StackResult{}, s.withDone(err)
+		return s.failed(err)
 	}
 	servers, err := s.servers(ctx, outputs)
 	if err != nil {
-		return provision.StackResult{}, s.withDone(err)
+		return s.failed(err)
 	}
 	return provision.StackResult{Changes: s.done, Servers: servers}, nil
 }
@@ -156,4 +162,20 @@ func (p *Program) tell(pr Progress) {
 	if p.Progress != nil {
 		p.Progress(pr)
 	}
+}
+
+// String returns p as a line for people.
+func (p Progress) String() string {
+	took := p.Elapsed.Round(time.Second / 10)
+	switch p.Doing {
+	case Started:
+		return p.Change.String()
+	case Finished:
+		return fmt.Sprintf("%s: done in %v", p.Change, took)
+	case Failed:
+		return fmt.Sprintf("%s: failed after %v: %s", p.Change, took, p.Text)
+	case Waiting:
+		return fmt.Sprintf("waiting for %v, the stack is locked by %s", took, cmp.Or(p.Holder, "another update"))
+	}
+	return p.Text
 }

@@ -2,6 +2,7 @@ package pulumi_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -163,16 +164,52 @@ func TestWithoutCapacity(t *testing.T) {
 	w := newWorld(t)
 	p := w.program(t)
 	w.SetUnavailable("cpx22", "sin", true)
-	_, err := p.Up(t.Context(), shared("job-1"), "sg")
+	result, err := p.Up(t.Context(), shared("job-1"), "sg")
 	if provision.ClassOf(err) != provision.NoCapacity {
 		t.Fatalf("Up: %v (%s), want no_capacity", err, provision.ClassOf(err))
 	}
 	if !strings.Contains(err.Error(), "node-job-1") || !strings.Contains(err.Error(), "firewall") {
 		t.Errorf("Up: %q names neither what failed nor what had been made", err)
 	}
+	if len(result.Changes) == 0 || strings.Contains(err.Error(), "may exist") {
+		t.Errorf("Up: %v and %v, want what had been made, and nothing that may exist", err, result.Changes)
+	}
+	if e := (*provision.Error)(nil); !errors.As(err, &e) || e.RequestID == "" || strings.Count(err.Error(), e.RequestID) != 1 {
+		t.Errorf("Up: %q does not name the request once", err)
+	}
 	w.SetUnavailable("cpx22", "sin", false)
 	up(t, p, shared("job-1"))
 	wantNames(t, w, "prego-sg-job-1")
+}
+
+// TestFailedAction has Hetzner make a server that then does not start.
+func TestFailedAction(t *testing.T) {
+	t.Parallel()
+	for code, class := range map[string]provision.Class{"action_failed": provision.Internal, "server_error": provision.Busy} {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.FailActions("create_server", code, "the host is on fire")
+			result, err := w.program(t).Up(t.Context(), shared("job-1"), "sg")
+			if provision.ClassOf(err) != class {
+				t.Fatalf("Up: %v (%s), want %s", err, provision.ClassOf(err), class)
+			}
+			says := fmt.Sprintf("node-job-1: the host is on fire (%s, ", code)
+			if !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "occurred") {
+				t.Errorf("Up: %q, want %q", err, says)
+			}
+			if id := text(w.Servers(token)[0].ID); !strings.Contains(err.Error(), "may exist: hcloud:index/server:Server node-job-1 (id "+id+")") {
+				t.Errorf("Up: %q does not name server %s", err, id)
+			}
+			if made := (provision.Change{Op: provision.Create, Type: "hcloud:index/server:Server", Name: "node-job-1"}); !slices.Contains(result.Changes, made) {
+				t.Errorf("changes %v do not name the server", result.Changes)
+			}
+			failed := slices.IndexFunc(w.progress, func(p pulumi.Progress) bool { return p.Doing == pulumi.Failed })
+			if failed < 0 || !strings.HasPrefix(w.progress[failed].Text, "the host is on fire") {
+				t.Errorf("progress %v does not say why", w.progress)
+			}
+		})
+	}
 }
 
 func TestRefusedByHetzner(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/hetznercloud/hcloud-go/v2/hcloud"
 
 	"github.com/pregoi/provision-tenant/internal/provision"
@@ -71,13 +73,17 @@ func TestKilled(t *testing.T) {
 				} else {
 					w.at(nil, kill(p))
 				}
-				if _, err := p.Up(t.Context(), job, job.StackName()); provision.ClassOf(err) != provision.Internal {
+				result, err := p.Up(t.Context(), job, job.StackName())
+				if provision.ClassOf(err) != provision.Internal {
 					t.Fatalf("Up: %v, though pulumi was killed", err)
+				}
+				if !strings.Contains(err.Error(), "; may exist: hcloud:index/server:Server ") || len(result.Changes) == 0 {
+					t.Errorf("Up: %v and %v, want the servers that may exist and what was made before", err, result.Changes)
 				}
 				if left := pulumis(p); len(left) > 0 {
 					t.Errorf("processes %v were left", left)
 				}
-				result := up(t, w.program(t), job)
+				result = up(t, w.program(t), job)
 				if job.Dedicated {
 					wantNames(t, w, "prego-acme-app", "prego-acme-db", "prego-acme-redis")
 				} else {
@@ -150,6 +156,90 @@ func TestCancel(t *testing.T) {
 	wantNames(t, w, "prego-sg-job-1")
 }
 
+// TestStoppedJob stops a job while its server is being made. That server is recorded as
+// unfinished; other jobs on the stack are to go on all the same, and to leave it alone,
+// also when somebody has removed it at Hetzner.
+func TestStoppedJob(t *testing.T) {
+	t.Parallel()
+	for name, of := range map[string]func(p *pulumi.Program, serverType string){
+		"built in": func(*pulumi.Program, string) {},
+		"careless": func(p *pulumi.Program, serverType string) { p.Inline = careless(serverType, "ubuntu-24.04", every) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.SetActionTime(3 * time.Second)
+			p := w.program(t)
+			p.Grace = time.Minute // it is not to be killed, however slow the machine
+			of(p, "cpx22")
+			ctx, cancel := context.WithCancel(t.Context())
+			w.at(nil, cancel)
+			stopped, err := p.Up(ctx, shared("job-1"), "sg")
+			if provision.ClassOf(err) != provision.Cancelled || len(w.Servers(token)) != 1 {
+				t.Fatalf("Up: %v (%s) with servers %v, want cancelled and one", err, provision.ClassOf(err), w.Servers(token))
+			}
+			first := w.Servers(token)[0]
+			made := provision.Change{Op: provision.Create, Type: "hcloud:index/server:Server", Name: "node-job-1"}
+			if says := "; may exist: hcloud:index/server:Server node-job-1 (id " + text(first.ID) + ")"; !strings.Contains(err.Error(), says) {
+				t.Errorf("Up: %q does not say %q", err, says)
+			}
+			if !slices.Contains(stopped.Changes, made) {
+				t.Errorf("changes %v do not name the server", stopped.Changes)
+			}
+
+			w.SetActionTime(0)
+			var touched atomic.Int64
+			w.Faults.Set(func(r *http.Request) standin.Action {
+				if r.Method != "GET" && strings.Contains(r.URL.Path, "/servers/"+text(first.ID)) {
+					touched.Add(1)
+				}
+				return standin.Action{}
+			})
+			before := w.Mutations(token)
+			of(p, "cpx32") // which the unfinished server is not to become
+			second := up(t, p, shared("job-2"))
+			of(p, "cpx22")
+			if slices.ContainsFunc(second.Changes, func(c provision.Change) bool { return c.Name == "node-job-1" }) {
+				t.Errorf("the second job's changes %v name the first job's server", second.Changes)
+			}
+			if n := w.Mutations(token) - before; n != 1 || touched.Load() != 0 {
+				t.Errorf("the second job changed %d things at Hetzner, %d of them of the first server, want its own server alone", n, touched.Load())
+			}
+			if name == "careless" { // whose second server would be resized by the next job
+				return
+			}
+			result := up(t, p, shared("job-1"))
+			if got := result.Servers[0]; got.ID != text(first.ID) || got.IPv4 != first.IPv4 {
+				t.Errorf("the first job has server %+v, want %+v", got, first)
+			}
+			if n := w.Mutations(token) - before; n != 1 || len(w.Servers(token)) != 2 {
+				t.Errorf("both jobs changed %d things at Hetzner, and there are servers %v", n, w.Servers(token))
+			}
+			again := up(t, w.program(t), shared("job-2"))
+			if diff := cmp.Diff(provision.StackResult{Servers: second.Servers}, again); diff != "" {
+				t.Errorf("the second job again (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestUnfinishedIsGone removes a server whose making was cut short.
+func TestUnfinishedIsGone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.FailActions("create_server", "action_failed", "the host is on fire")
+	if _, err := w.program(t).Up(t.Context(), shared("job-1"), "sg"); err == nil {
+		t.Fatal("Up succeeded, though Hetzner failed")
+	}
+	w.FailActions("create_server", "", "")
+	if _, _, err := w.client.Server.DeleteWithResult(t.Context(), &hcloud.Server{ID: w.Servers(token)[0].ID}); err != nil {
+		t.Fatal(err)
+	}
+	up(t, w.program(t), shared("job-2"))
+	up(t, w.program(t), shared("job-3"))
+	wantNames(t, w, "prego-sg-job-2", "prego-sg-job-3")
+}
+
 // TestParentIsKilled kills the process that runs Up, as the runner does with a container
 // that does not end, and lets pulumi finish by itself.
 func TestParentIsKilled(t *testing.T) {
@@ -182,6 +272,9 @@ func TestParentIsKilled(t *testing.T) {
 	up(t, again, shared("job-1"))
 	if entries, _ := os.ReadDir(p.TempDir); len(entries) != 0 {
 		t.Errorf("%d private folders were not swept up", len(entries))
+	}
+	if entries, _ := os.ReadDir(filepath.Join(w.backend, ".pulumi", "prego-leases")); len(entries) != 0 {
+		t.Errorf("%d leases were not swept up", len(entries))
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/auto/optimport"
 	"github.com/pulumi/pulumi/sdk/v3/go/auto/optpreview"
 	"github.com/pulumi/pulumi/sdk/v3/go/auto/optup"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/apitype"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/tokens"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/workspace"
 
@@ -30,10 +31,11 @@ type session struct {
 	cmd   *command
 	stack auto.Stack
 
-	state    *state             // as it was last exported; nil if it was not
-	fresh    bool               // the stack was made by this session, so nothing is pending in it
-	done     []provision.Change // so far
-	tookOver bool               // resources whose making failed have been looked for
+	state    *state                      // as it was last exported; nil if it was not
+	fresh    bool                        // the stack was made by this session, so nothing is pending in it
+	done     []provision.Change          // so far
+	unsure   []apitype.StepEventMetadata // creates of the last update that have not ended
+	tookOver bool                        // resources whose making failed have been looked for
 }
 
 // The project of a program in our own process.
@@ -155,7 +157,7 @@ func (s *session) close() {
 // preview plans the update and writes the plan to a file. The report is never nil.
 func (s *session) preview(ctx context.Context) (*report, error) {
 	r, ch, wait := s.watch("preview")
-	_, err := s.stack.Preview(ctx, optpreview.Plan(s.planFile()), optpreview.EventStreams(ch),
+	_, err := s.stack.Preview(ctx, optpreview.Plan(s.planFile()), optpreview.Exclude(s.unfinished()), optpreview.EventStreams(ch),
 		optpreview.Color("never"), optpreview.SuppressProgress(), optpreview.SuppressOutputs())
 	wait()
 	if err == nil && !r.whole() {
@@ -167,7 +169,7 @@ func (s *session) preview(ctx context.Context) (*report, error) {
 // up updates the stack within the plan that preview wrote. The report is never nil.
 func (s *session) up(ctx context.Context) (*report, error) {
 	r, ch, wait := s.watch("up")
-	_, err := s.stack.Up(ctx, optup.Plan(s.planFile()), optup.EventStreams(ch),
+	_, err := s.stack.Up(ctx, optup.Plan(s.planFile()), optup.Exclude(s.unfinished()), optup.EventStreams(ch),
 		optup.Color("never"), optup.SuppressProgress(), optup.SuppressOutputs())
 	wait()
 	return r, s.classify(ctx, "update", r, err)

@@ -197,14 +197,7 @@ func (g *gitRun) watchSize(ctx context.Context, stop context.CancelCauseFunc) {
 // environment is git's: nobody's configuration, no questions, no protocol that could run
 // a command, and the token where neither ps nor a file shows it.
 func (s *Source) environment(p *Program, root string) []string {
-	env := p.environment(root, filepath.Join(root, "home", ".pulumi"), "")
-	kept := env[:0]
-	for _, v := range env {
-		if !strings.HasPrefix(v, "PULUMI_") && !strings.HasPrefix(v, "HCLOUD_") && v != "" {
-			kept = append(kept, v)
-		}
-	}
-	env = append(kept,
+	env := append(p.childEnv(root, "SSH_AUTH_SOCK"),
 		"GIT_TERMINAL_PROMPT=0", "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null", "GIT_ATTR_NOSYSTEM=1",
 		"GIT_ALLOW_PROTOCOL=https:ssh:file", "GIT_LFS_SKIP_SMUDGE=1", "GIT_SSH_COMMAND=ssh -oBatchMode=yes -oConnectTimeout=20",
 	)

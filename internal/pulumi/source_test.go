@@ -5,9 +5,11 @@ import (
 	"net/http"
 	"net/http/cgi"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -203,6 +205,39 @@ func slowGit(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// TestSourceEnvironment shows git the way to the repository, and none of what is pulumi's.
+func TestSourceEnvironment(t *testing.T) {
+	t.Parallel()
+	dir, root := t.TempDir(), t.TempDir()
+	script := "#!/bin/sh\nenv > " + dir + "/env\nexit 1\n"
+	if err := os.WriteFile(filepath.Join(dir, "git"), []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, backend := range []string{"s3://b", "gs://b", "azblob://b", "https://pulumi.example.com"} {
+		p := &pulumi.Program{
+			Path: dir + ":" + os.Getenv("PATH"), BackendURL: backend, AccessToken: "a", Passphrase: "b", HCloudToken: "c", HCloudEndpoint: "d",
+			Env: []string{"SSH_AUTH_SOCK=/run/agent", "LANG=C.UTF-8", "GITHUB_TOKEN=e", "AWS_SECRET_ACCESS_KEY=f", "AWS_REGION=g",
+				"GOOGLE_CREDENTIALS=h", "AZURE_STORAGE_KEY=i"},
+		}
+		_, _ = (&pulumi.Source{URL: "https://git.example.com/r", Token: gitToken}).Checkout(t.Context(), p, root, filepath.Join(root, url.PathEscape(backend)))
+		data, err := os.ReadFile(filepath.Join(dir, "env"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for line := range strings.Lines(string(data)) {
+			name, _, _ := strings.Cut(line, "=")
+			if !strings.HasPrefix(name, "GIT_") && !slices.Contains([]string{"PWD", "SHLVL", "_", "OLDPWD"}, name) {
+				got = append(got, name)
+			}
+		}
+		slices.Sort(got)
+		if diff := cmp.Diff([]string{"HOME", "LANG", "PATH", "SSH_AUTH_SOCK", "TMPDIR"}, got); diff != "" {
+			t.Errorf("with %s the variables are (-want +got):\n%s", backend, diff)
+		}
+	}
 }
 
 func TestSourceOverHTTPS(t *testing.T) {

@@ -66,6 +66,7 @@ func (s *session) converge(ctx context.Context) (map[string]any, error) {
 	}
 	up, err := s.up(ctx)
 	s.done = merge(s.done, up.changes())
+	s.unsure = up.unfinished(ctx.Err() != nil || s.cmd.last.late)
 	if err != nil && ctx.Err() == nil && len(up.failed) > 0 && !s.tookOver {
 		// A create that failed may have had its effect, and only its answer was lost; and
 		// then its name is taken. Look once: what is not ours then is somebody's.
@@ -116,19 +117,35 @@ func (s *session) configureAndPreview(ctx context.Context) (*report, error) {
 	return s.preview(ctx)
 }
 
-// withDone adds to err what had been made before it happened.
-func (s *session) withDone(err error) error {
-	e := (*provision.Error)(nil)
-	if len(s.done) == 0 || !errors.As(err, &e) {
-		return err
+// failed returns what had been done before err happened, and adds it to err's text; there
+// also what had been begun. Of that only what has an id is certain to exist.
+func (s *session) failed(err error) (provision.StackResult, error) {
+	result := provision.StackResult{Changes: s.done}
+	var done, unsure []string
+	for _, c := range s.done {
+		done = append(done, c.Type+" "+c.Name)
 	}
-	names := make([]string, len(s.done))
-	for i, c := range s.done {
-		names[i] = c.Type + " " + c.Name
+	for _, m := range s.unsure {
+		name := m.Type + " " + nameOf(m.URN)
+		if m.New.ID != "" {
+			name += " (id " + m.New.ID + ")"
+			c, _ := change(m)
+			result.Changes = merge(result.Changes, []provision.Change{c})
+		}
+		unsure = append(unsure, name)
+	}
+	e := (*provision.Error)(nil)
+	if len(done)+len(unsure) == 0 || !errors.As(err, &e) {
+		return result, err
 	}
 	with := *e
-	with.Text += "; done before that, and kept: " + strings.Join(names, ", ")
-	return &with
+	if len(done) > 0 {
+		with.Text += "; done before that, and kept: " + strings.Join(done, ", ")
+	}
+	if len(unsure) > 0 {
+		with.Text += "; may exist: " + strings.Join(unsure, ", ")
+	}
+	return result, &with
 }
 
 // pause waits before the next round, longer each time; where the lock is a file on this
