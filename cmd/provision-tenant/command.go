@@ -69,7 +69,7 @@ func command(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 		}
 		get := gha.Input
 		if len(args) == 1 {
-			fields, err := readMessage(args[0], stdin)
+			fields, err := readMessage(gha, args[0], stdin)
 			if err != nil {
 				status = finish(gha, report{Error: err.Error(), ErrorClass: provision.ClassOf(err), NextAction: provision.NextAction(err)}, err)
 				return nil
@@ -82,8 +82,9 @@ func command(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 			}
 			return ""
 		}, get)
-		rep, err := run(ctx, gha, get, getenv)
+		rep, trace, err := run(ctx, gha, get, getenv)
 		status = finish(gha, rep, err)
+		trace.close(ctx)
 		if asJSON {
 			return json.NewEncoder(stdout).Encode(rep)
 		}
@@ -111,7 +112,7 @@ func over(first, rest func(string) string) func(string) string {
 }
 
 // readMessage reads the message in the named file, or in stdin for "-".
-func readMessage(name string, stdin io.Reader) (field func(string) string, err error) {
+func readMessage(gha *actions.Action, name string, stdin io.Reader) (field func(string) string, err error) {
 	in := stdin
 	if name != "-" {
 		f, err := os.Open(name)
@@ -129,6 +130,12 @@ func readMessage(name string, stdin io.Reader) (field func(string) string, err e
 	if err != nil {
 		return nil, err
 	}
+	var given struct {
+		TraceID any `json:"trace_id"`
+	}
+	if json.Unmarshal(data, &given) == nil && given.TraceID != nil && given.TraceID != "" && job.TraceID == "" {
+		gha.Warning("trace_id dropped", "the message's trace_id is no trace_… of at most 128 characters; events are kept under the job")
+	}
 	return job.Message().Field, nil
 }
 
@@ -137,8 +144,11 @@ func readMessage(name string, stdin io.Reader) (field func(string) string, err e
 // would read nothing.
 func finish(gha *actions.Action, rep report, err error) int {
 	for _, out := range rep.outputs() {
-		if e := gha.SetOutput(out.name, out.value); e != nil && err == nil {
-			err = provision.Errorf(provision.Internal, "%w", e)
+		if e := gha.SetOutput(out.name, gha.Redact(out.value)); e != nil {
+			gha.Warning("output "+out.name, e.Error())
+			if err == nil {
+				err = provision.Errorf(provision.Internal, "%w", e)
+			}
 		}
 	}
 	if e := gha.Summary(rep.markdown()); e != nil {

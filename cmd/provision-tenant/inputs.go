@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -38,9 +39,12 @@ var inputs = []input{
 	{"pulumi_organization", "", "the organisation of the stacks, where the backend has them"},
 	{"pulumi_lock_timeout", "10m", "how long to wait for a stack that another update holds"},
 	{"server_type", "", "server type of new servers, or one for each region (sg=…,us=…,eu=…)"},
+	{"db_server_type", "", "the same for the database server of a dedicated stack; empty for server_type"},
+	{"redis_server_type", "", "the same for the Redis server of a dedicated stack; empty for server_type"},
 	{"server_location", "", "Hetzner location of new servers, or one for each region"},
 	{"server_image", "", "image of new servers"},
 	{"ssh_key_name", "", "name of an SSH key in the Hetzner project that new servers get"},
+	{"ssh_from", "", "who may connect to port 22 of new servers, as CIDRs separated by commas; empty for everybody"},
 	{"dns_proxied", "true", "whether Cloudflare proxies the tenant's record"},
 	{"dns_takeover", "false", "whether a record of another owner may be overwritten"},
 	{"reserved_names", "", "names below the zone that no tenant gets, separated by commas"},
@@ -61,8 +65,10 @@ type request struct {
 	organization         string
 	lockTimeout          time.Duration
 
-	serverType, location map[placement.Region]string // empty for the program's default
-	image, sshKey        string
+	// Empty for the program's defaults.
+	serverType, dbServerType, redisServerType, location map[placement.Region]string
+	image, sshKey                                       string
+	sshFrom                                             []string
 }
 
 // parseInputs reads a request. The error names every input that is wrong.
@@ -102,14 +108,24 @@ func parseInputs(get func(name string) string) (request, error) {
 		repoToken:    value("pulumi_repo_token"),
 		organization: value("pulumi_organization"),
 		serverType:   perRegion("server_type"),
-		location:     perRegion("server_location"),
-		image:        value("server_image"),
-		sshKey:       value("ssh_key_name"),
+		dbServerType: perRegion("db_server_type"), redisServerType: perRegion("redis_server_type"),
+		location: perRegion("server_location"),
+		image:    value("server_image"),
+		sshKey:   value("ssh_key_name"),
 		dns: pipeline.DNSPolicy{
 			Proxied:  flag("dns_proxied"),
 			Takeover: flag("dns_takeover"),
 			Reserved: provision.ReservedNames(),
 		},
+	}
+	for from := range strings.SplitSeq(value("ssh_from"), ",") {
+		if from = strings.TrimSpace(from); from == "" {
+			continue
+		}
+		if _, err := netip.ParsePrefix(from); err != nil {
+			bad("ssh_from", fmt.Sprintf("has the part %q, which is no CIDR such as 198.51.100.0/24", from))
+		}
+		req.sshFrom = append(req.sshFrom, from)
 	}
 	if names := value("reserved_names"); names != "" {
 		req.dns.Reserved = strings.Split(names, ",")

@@ -7,9 +7,10 @@ package main
 
 import (
 	"context"
-	"fmt"
+	"crypto/rand"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"github.com/pregoi/provision-tenant/internal/controlplane"
 	"github.com/pregoi/provision-tenant/internal/hetzner"
 	"github.com/pregoi/provision-tenant/internal/pipeline"
+	"github.com/pregoi/provision-tenant/internal/provision"
 	"github.com/pregoi/provision-tenant/internal/pulumi"
 	"github.com/pregoi/provision-tenant/internal/stackprogram"
 )
@@ -32,24 +34,41 @@ func main() {
 	os.Exit(status)
 }
 
-// traceTime is how long the trace may still be delivered after the last step; cancelTime
-// is what is left of it when the runner waits to kill the container.
+// Times after the last step, and after a cancellation: the runner kills the container 10 s
+// after it asked, and everything has to be over in 7.
 const (
-	traceTime  = 15 * time.Second
-	cancelTime = time.Second
+	traceTime   = 3 * time.Second         // for the trace to be delivered
+	cancelTime  = time.Second             // for the same, when there is no more time
+	pulumiGrace = 3500 * time.Millisecond // for pulumi to finish what it has begun at Hetzner
 )
 
-// run does the job that the inputs ask for, and says how it ended.
-func run(ctx context.Context, gha *actions.Action, get, getenv func(string) string) (report, error) {
+// patience is how often the control plane is asked while it does not answer: for a minute.
+const patience = 16
+
+// A trace is told what happens, here and at the control plane.
+type trace struct {
+	gha    *actions.Action
+	remote *controlplane.Tracer // nil when nobody there is told
+}
+
+// run does the job that the inputs ask for, and says how it ended. The trace that it
+// returns has to be closed, after everything else has been said.
+func run(ctx context.Context, gha *actions.Action, get, getenv func(string) string) (report, *trace, error) {
 	gha.Mask(secrets(getenv, get)...)
 	req, err := parseInputs(get)
+	t := &trace{gha: gha}
 	r := &pipeline.Run{Job: req.job, Attempt: attempt(gha)}
-	if err != nil {
-		return newReport(r, false, err), err
+	var cfg config
+	if err == nil {
+		cfg, err = parseConfig(req, getenv)
 	}
-	cfg, err := parseConfig(req, getenv)
+	if err == nil {
+		err = gha.CheckOutputs()
+	}
+	cp := &controlplane.Client{URL: cfg.controlPlaneURL, Key: cfg.internalAPIKey, Tries: patience}
 	if err != nil {
-		return newReport(r, req.options.Plan, err), err
+		r.Err = err
+		return newReport(r, req.options.Plan, tellFailure(ctx, gha, r, req, cp, get, getenv)), t, err
 	}
 	if req.traceGiven != "" && req.job.TraceID == "" {
 		gha.Warning("trace_id dropped", "trace_id "+req.traceGiven+" is no trace_… of at most 128 characters; events are kept under the job")
@@ -57,23 +76,31 @@ func run(ctx context.Context, gha *actions.Action, get, getenv func(string) stri
 	if cfg.hcloudFallback && req.job.TargetServerID == "" {
 		gha.Notice("Hetzner token", "region "+string(req.job.Region)+" has no token of its own: HCLOUD_TOKEN_SG is used")
 	}
-
-	cp := &controlplane.Client{URL: cfg.controlPlaneURL, Key: cfg.internalAPIKey}
 	machines := &hetzner.Project{Token: cfg.hcloudToken, Endpoint: cfg.hcloudEndpoint}
 	zone := &cloudflare.Zone{Token: cfg.cloudflareToken, ID: cfg.zoneID, ZoneName: cfg.zoneName, BaseURL: cfg.cloudflareURL}
 	program := newProgram(req, cfg, gha, machines, getenv)
-
-	trace := tracers{logTracer{gha}}
-	if !req.options.Plan && cfg.controlPlaneURL != "" {
-		remote := controlplane.NewTracer(ctx, cp)
-		defer closeTrace(ctx, gha, remote)
-		trace = append(trace, remote)
+	if !req.options.Plan && req.options.Only != "select_stack" {
+		t.remote = controlplane.NewTracer(ctx, &controlplane.Client{URL: cfg.controlPlaneURL, Key: cfg.internalAPIKey})
 	}
-	err = pipeline.Execute(ctx, r, req.options, trace, steps(cp, program, machines, zone, req.dns)...)
+	err = pipeline.Execute(ctx, r, req.options, t, steps(cp, program, machines, zone, req.dns, gha.Redact)...)
 	for _, w := range r.Warnings {
 		gha.Warning("provision-tenant", w)
 	}
-	return newReport(r, req.options.Plan, err), err
+	return newReport(r, req.options.Plan, err), t, err
+}
+
+// tellFailure tells the control plane of a job that could not even begin, as far as inputs
+// and settings say who that is: else it would wait for it. It returns why the job failed.
+func tellFailure(ctx context.Context, gha *actions.Action, r *pipeline.Run, req request, cp *controlplane.Client, get, getenv func(string) string) error {
+	r.Job.ID, r.Job.TenantID = strings.TrimSpace(get("job_id")), strings.TrimSpace(get("tenant_id"))
+	cp.URL, cp.Key = getenv("CONTROL_PLANE_URL"), getenv("INTERNAL_API_KEY")
+	if !gha.Running() || req.options != (pipeline.Options{}) || r.Job.ID == "" || r.Job.TenantID == "" || cp.URL == "" || cp.Key == "" {
+		return r.Err
+	}
+	why := r.Err
+	complete := pipeline.ProvisionComplete(cp.ProvisionJob, redacted(cp.Complete, gha.Redact))
+	_ = pipeline.Execute(ctx, r, pipeline.Options{}, &trace{gha: gha}, complete) // what it says is in the log
+	return why
 }
 
 // newProgram returns the Pulumi program that req asks for: the one that it names, or the
@@ -91,6 +118,7 @@ func newProgram(req request, cfg config, gha *actions.Action, machines *hetzner.
 		HCloudToken:    cfg.hcloudToken,
 		HCloudEndpoint: cfg.hcloudEndpoint,
 		Wait:           req.lockTimeout,
+		Grace:          pulumiGrace,
 		Find: func(ctx context.Context, r pulumi.Resource) (string, bool, error) {
 			return machines.Find(ctx, r.Type, r.Name, r.Inputs)
 		},
@@ -101,44 +129,43 @@ func newProgram(req request, cfg config, gha *actions.Action, machines *hetzner.
 		p.Source = &pulumi.Source{URL: req.repo, Ref: req.ref, Token: req.repoToken}
 	} else {
 		p.Inline = stackprogram.Program(stackprogram.Settings{
-			ServerType: req.serverType[req.job.Region],
-			Location:   req.location[req.job.Region],
-			Image:      req.image,
-			SSHKey:     req.sshKey,
+			ServerType:      req.serverType[req.job.Region],
+			DBServerType:    req.dbServerType[req.job.Region],
+			RedisServerType: req.redisServerType[req.job.Region],
+			Location:        req.location[req.job.Region],
+			Image:           req.image,
+			SSHKey:          req.sshKey,
+			SSHFrom:         req.sshFrom,
 		})
 	}
 	return p
 }
 
-// attempt names this execution of the job.
+// attempt names this execution of the job. On a laptop nobody counts, so each has a name
+// of its own: its events are not repeats of an earlier one's.
 func attempt(gha *actions.Action) pipeline.Attempt {
 	if !gha.Running() {
-		return pipeline.Attempt{Run: "local", Number: 1}
+		return pipeline.Attempt{Run: "local-" + rand.Text()[:8], Number: 1}
 	}
 	return pipeline.Attempt{Run: gha.RunID(), Number: gha.RunAttempt(), URL: gha.RunURL()}
 }
 
-// closeTrace delivers what is left of the trace, and says what could not be delivered.
-func closeTrace(ctx context.Context, gha *actions.Action, t *controlplane.Tracer) {
-	limit := traceTime
-	if ctx.Err() != nil {
-		limit = cancelTime
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
-	defer cancel()
-	if lost := t.Close(ctx); len(lost) > 0 {
-		gha.Warning("trace", fmt.Sprintf("%d events of the trace were not delivered: %v", len(lost), lost[0].Err))
-	}
-}
-
 // steps is the pipeline.
-func steps(cp *controlplane.Client, program pipeline.Program, machines pipeline.Machines, zone pipeline.Zone, dns pipeline.DNSPolicy) []pipeline.Step {
+func steps(cp *controlplane.Client, program pipeline.Program, machines pipeline.Machines, zone pipeline.Zone, dns pipeline.DNSPolicy, redact func(string) string) []pipeline.Step {
 	return []pipeline.Step{
 		pipeline.ResolveNode(cp.Node),
 		pipeline.SelectStack(),
 		pipeline.PulumiUp(program, machines),
 		pipeline.RegisterNode(cp),
 		pipeline.TenantDNS(zone, dns),
-		pipeline.ProvisionComplete(cp.Complete),
+		pipeline.ProvisionComplete(cp.ProvisionJob, redacted(cp.Complete, redact)),
+	}
+}
+
+// redacted keeps secrets out of what the control plane is told of a failure.
+func redacted(complete func(context.Context, provision.Completion) error, redact func(string) string) func(context.Context, provision.Completion) error {
+	return func(ctx context.Context, c provision.Completion) error {
+		c.Error = redact(c.Error)
+		return complete(ctx, c)
 	}
 }

@@ -51,6 +51,23 @@ func (a *Action) SetOutput(name, value string) error {
 	return nil
 }
 
+// CheckOutputs says why outputs could not be set, without setting one: whoever does
+// something that cannot be undone asks before.
+func (a *Action) CheckOutputs() error {
+	file := a.env("GITHUB_OUTPUT")
+	switch {
+	case file == "" && !a.Running():
+		return nil
+	case file == "":
+		return errors.New("outputs: GITHUB_OUTPUT is not set")
+	}
+	f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return fmt.Errorf("outputs: %w", err)
+	}
+	return f.Close()
+}
+
 func validOutputName(s string) bool {
 	for i, c := range []byte(s) {
 		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '_'

@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/pregoi/provision-tenant/internal/actions"
 )
 
 func TestSetOutput(t *testing.T) {
@@ -140,4 +142,25 @@ func read(t *testing.T, file string) string {
 		t.Fatal(err)
 	}
 	return string(b)
+}
+
+func TestCheckOutputs(t *testing.T) {
+	dir := t.TempDir()
+	for _, test := range []struct {
+		running, file string
+		ok            bool
+	}{
+		{"", "", true},
+		{"true", "", false},
+		{"true", filepath.Join(dir, "output"), true},
+		{"true", filepath.Join(dir, "none", "output"), false},
+		{"true", dir, false},
+	} {
+		a := &actions.Action{Getenv: func(name string) string {
+			return map[string]string{"GITHUB_ACTIONS": test.running, "GITHUB_OUTPUT": test.file}[name]
+		}}
+		if err := a.CheckOutputs(); (err == nil) != test.ok {
+			t.Errorf("CheckOutputs with GITHUB_ACTIONS=%q GITHUB_OUTPUT=%q: %v, want an error: %t", test.running, test.file, err, !test.ok)
+		}
+	}
 }

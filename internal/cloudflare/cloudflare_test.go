@@ -70,11 +70,13 @@ func lifeOfRecords(t *testing.T, s *sandbox.Server, z *cloudflare.Zone) {
 		if err != nil || made.ID == "" {
 			t.Fatalf("Create(%+v) = %+v, %v", r, made, err)
 		}
-		id := made.ID
-		if made.ID = ""; made != r {
+		if made.CreatedOn.IsZero() {
+			t.Errorf("Create = %+v, want the time of it", made)
+		}
+		r.ID, r.CreatedOn = made.ID, made.CreatedOn
+		if made != r {
 			t.Errorf("Create = %+v, want %+v", made, r)
 		}
-		r.ID = id
 		want = append(want, r)
 	}
 	if _, err := z.Create(ctx, provision.Record{Type: "TXT", Name: "other.pregoi.com", Content: "x"}); err != nil {
@@ -305,7 +307,7 @@ func TestLostAnswer(t *testing.T) {
 		t.Fatalf("%d records, want 1", n)
 	}
 	made := acme
-	made.ID, made.Content = s.Records()[0].ID, "192.0.2.2"
+	made.ID, made.Content, made.CreatedOn = s.Records()[0].ID, "192.0.2.2", s.Records()[0].CreatedOn
 	if _, err := z.Update(ctx, made); provision.ClassOf(err) != provision.Busy || s.Records()[0].Content != made.Content {
 		t.Errorf("Update = %v, want busy", err)
 	}

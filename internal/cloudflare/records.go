@@ -124,7 +124,7 @@ func params(r provision.Record) cloudflare.UpdateDNSRecordParams {
 func record(r cloudflare.DNSRecord) provision.Record {
 	return provision.Record{
 		ID: r.ID, Type: r.Type, Name: canonical(r.Name), Content: r.Content,
-		Proxied: r.Proxied != nil && *r.Proxied, TTL: r.TTL, Comment: r.Comment,
+		Proxied: r.Proxied != nil && *r.Proxied, TTL: r.TTL, Comment: r.Comment, CreatedOn: r.CreatedOn,
 	}
 }
 

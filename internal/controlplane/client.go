@@ -38,6 +38,9 @@ type Client struct {
 	HTTP *http.Client
 	// Timeout ends one request; 0 for 5 s, less than a cancelled run has left to live.
 	Timeout time.Duration
+	// Tries is how often a request that may be repeated is sent while nobody answers; 0 for
+	// 5, which takes 4 s. 16 take a minute.
+	Tries int
 	// Pause comes before the second try and doubles with each more; 0 for 250 ms.
 	Pause time.Duration
 }
@@ -46,7 +49,7 @@ type Client struct {
 const (
 	maxAnswer  = 32 << 20 // the list of ten thousand nodes is about 4 MB
 	maxError   = 64 << 10
-	tries      = 5
+	defTries   = 5
 	maxPause   = 5 * time.Second
 	defTimeout = 5 * time.Second
 	defPause   = 250 * time.Millisecond
@@ -80,7 +83,7 @@ func (c *Client) do(ctx context.Context, r call, out any) (status int, err error
 	for try := 1; ; try++ {
 		var after time.Duration
 		status, after, err = c.once(ctx, r, target, body, out)
-		if provision.ClassOf(err) != provision.Busy || r.once || try == tries || ctx.Err() != nil {
+		if provision.ClassOf(err) != provision.Busy || r.once || try >= cmp.Or(c.Tries, defTries) || ctx.Err() != nil {
 			return status, err
 		}
 		if !wait(ctx, min(max(pause, after), maxPause)) {

@@ -153,6 +153,12 @@ func (c *Client) Job(ctx context.Context, id string) (Job, error) {
 	return j, err
 }
 
+// ProvisionJob returns a job as it was asked for; [provision.NotFound] where there is none.
+func (c *Client) ProvisionJob(ctx context.Context, id string) (provision.Job, error) {
+	j, err := c.Job(ctx, id)
+	return j.Provision(), err
+}
+
 // A JobFilter chooses jobs. The zero JobFilter takes the newest hundred.
 type JobFilter struct {
 	Status   provision.JobStatus

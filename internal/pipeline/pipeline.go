@@ -23,6 +23,9 @@ type Step struct {
 	Name string
 	// Skip says why there is nothing to do; nil or "" to go ahead.
 	Skip func(*Run) string
+	// Check refuses what cannot come to a good end, before any step has changed anything. It
+	// only reads; nil for a step that has nothing to check.
+	Check func(context.Context, *Run) error
 	// Plan says what Do would change, in one sentence, and changes nothing; "" if all is
 	// as it should be. It records in the Run what is known already. It is nil for a step
 	// that only looks: then Do is called in its place.
@@ -50,7 +53,7 @@ type Run struct {
 
 	Results  []Result // what became of each step so far
 	Warnings []string // what a person should know, though nothing failed
-	Err      error    // why the run failed; set by Execute
+	Err      error    // why the run failed; set by Execute, or before it by whoever could not even begin
 }
 
 // An Attempt names one execution of a job.
@@ -84,8 +87,9 @@ type Options struct {
 	Only string
 }
 
-// Execute runs the steps in order, up to the first that fails, and then those that
-// always run. It returns what stopped it, with the step's name.
+// Execute checks all the steps, runs them in order, up to the first that fails, and then
+// those that always run. It returns what stopped it, with the step's name. A Run that has
+// failed before it comes here is only reported, by the steps that always run.
 func Execute(ctx context.Context, r *Run, o Options, t Tracer, steps ...Step) error {
 	if o.Only != "" && !slices.ContainsFunc(steps, func(s Step) bool { return s.Name == o.Only }) {
 		r.Err = provision.Errorf(provision.Invalid, "there is no step %.80q", o.Only)
@@ -94,6 +98,9 @@ func Execute(ctx context.Context, r *Run, o Options, t Tracer, steps ...Step) er
 	reached := false // the step named by Only
 	if i := slices.IndexFunc(steps, func(s Step) bool { return s.Name == o.Only && s.Alone }); i >= 0 {
 		steps = steps[i:]
+	}
+	if r.Err == nil {
+		r.Err = r.check(ctx, o, t, steps)
 	}
 	for _, s := range steps {
 		planned := o.Plan || o.Only != "" && o.Only != s.Name
@@ -119,9 +126,25 @@ func Execute(ctx context.Context, r *Run, o Options, t Tracer, steps ...Step) er
 	return r.Err
 }
 
+// check calls the checks of the steps that are going to be done.
+func (r *Run) check(ctx context.Context, o Options, t Tracer, steps []Step) error {
+	for _, s := range steps {
+		if s.Check == nil || o.Only != "" && o.Only != s.Name || ctx.Err() != nil {
+			continue
+		}
+		start := time.Now()
+		if err := s.Check(ctx, r); err != nil {
+			r.emit(t, s.Name, provision.Started, "", start)
+			r.emit(t, s.Name, provision.Failed, err.Error(), start)
+			return fmt.Errorf("%s: %w", s.Name, err)
+		}
+	}
+	return nil
+}
+
 // alwaysTime is how long a step that always runs may take after a cancellation:
-// GitHub's runner kills the container 10 s after it asked.
-const alwaysTime = 5 * time.Second
+// all has to be over 7 s after it, and pulumi needs most of them.
+const alwaysTime = 2 * time.Second
 
 // outlive returns a context that ends d after ctx does, also when ctx has ended already.
 func outlive(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
@@ -138,29 +161,32 @@ func outlive(ctx context.Context, d time.Duration) (context.Context, context.Can
 	return longer, func() { forget(); cancel() }
 }
 
+// emit tells t what has become of a step that began at start, and remembers its end.
+func (r *Run) emit(t Tracer, step string, status provision.Status, text string, start time.Time) {
+	took := time.Since(start)
+	e := provision.Event{
+		ID:       provision.EventID(r.Job.ID, r.Attempt.Run, r.Attempt.Number, step, status),
+		TraceID:  r.Job.TraceID,
+		JobID:    r.Job.ID,
+		TenantID: r.Job.TenantID,
+		Stage:    step,
+		Status:   status,
+		Message:  text,
+		Attempt:  r.Attempt.Number,
+		At:       time.Now().UTC(),
+		RunURL:   r.Attempt.URL,
+	}
+	if status != provision.Started {
+		e.DurationMS = took.Milliseconds()
+		r.Results = append(r.Results, Result{step, status, text, took, took.Seconds()})
+	}
+	t.Emit(e)
+}
+
 // step does or plans s, and tells t. change is what a plan found to be done.
 func (r *Run) step(ctx context.Context, s Step, planned bool, t Tracer) (change string, err error) {
 	start := time.Now()
-	emit := func(status provision.Status, text string) {
-		took := time.Since(start)
-		e := provision.Event{
-			ID:       provision.EventID(r.Job.ID, r.Attempt.Run, r.Attempt.Number, s.Name, status),
-			TraceID:  r.Job.TraceID,
-			JobID:    r.Job.ID,
-			TenantID: r.Job.TenantID,
-			Stage:    s.Name,
-			Status:   status,
-			Message:  text,
-			Attempt:  r.Attempt.Number,
-			At:       time.Now().UTC(),
-			RunURL:   r.Attempt.URL,
-		}
-		if status != provision.Started {
-			e.DurationMS = took.Milliseconds()
-			r.Results = append(r.Results, Result{s.Name, status, text, took, took.Seconds()})
-		}
-		t.Emit(e)
-	}
+	emit := func(status provision.Status, text string) { r.emit(t, s.Name, status, text, start) }
 	if s.Skip != nil {
 		if reason := s.Skip(r); reason != "" {
 			emit(provision.Skipped, reason)

@@ -76,6 +76,13 @@ func fails(err error) func(*pipeline.Step) {
 	}
 }
 
+// checked is a step that is checked first, with err.
+func (d *diary) checked(err error) func(*pipeline.Step) {
+	return func(s *pipeline.Step) {
+		s.Check = func(context.Context, *pipeline.Run) error { d.write("check %s", s.Name); return err }
+	}
+}
+
 // shared is a job that asks for a new shared server; placed, for a node that exists;
 // enterprise, for servers of its own.
 func shared() provision.Job {
@@ -218,6 +225,47 @@ func TestExecute(t *testing.T) {
 			did:    diary{"plan a", "plan b"},
 			events: []string{"a started", "a succeeded", "b started", "b succeeded"},
 		}, {
+			name: "all is checked before anything is done",
+			steps: func(d *diary) []pipeline.Step {
+				return []pipeline.Step{d.step("a"), d.step("b", d.checked(nil)), d.step("z", always, d.checked(nil))}
+			},
+			did:    diary{"check b", "check z", "do a", "do b", "do z"},
+			events: []string{"a started", "a succeeded", "b started", "b succeeded", "z started", "z succeeded"},
+		}, {
+			name: "nothing is done after a refusal, but what always runs",
+			steps: func(d *diary) []pipeline.Step {
+				return []pipeline.Step{d.step("a", d.checked(nil)), d.step("b", d.checked(refusal)), d.step("c", d.checked(nil)), d.step("z", always)}
+			},
+			did:    diary{"check a", "check b", "do z"},
+			events: []string{"b started", "b failed", "z started", "z succeeded"},
+			err:    "b: zone: taken", class: provision.Conflict,
+		}, {
+			name:    "a plan is checked",
+			options: pipeline.Options{Plan: true},
+			steps: func(d *diary) []pipeline.Step {
+				return []pipeline.Step{d.step("a"), d.step("b", d.checked(refusal)), d.step("z", always)}
+			},
+			did:    diary{"check b", "plan z"},
+			events: []string{"b started", "b failed", "z started", "z succeeded"},
+			err:    "b: zone: taken", class: provision.Conflict,
+		}, {
+			name:    "one step, the others unchecked",
+			options: pipeline.Options{Only: "b"},
+			steps: func(d *diary) []pipeline.Step {
+				return []pipeline.Step{d.step("a", d.checked(refusal)), d.step("b", d.checked(nil)), d.step("z", always, d.checked(refusal))}
+			},
+			did:    diary{"check b", "plan a", "do b"},
+			events: []string{"a started", "a succeeded", "b started", "b succeeded"},
+		}, {
+			name:    "one step that is refused",
+			options: pipeline.Options{Only: "b"},
+			steps: func(d *diary) []pipeline.Step {
+				return []pipeline.Step{d.step("a"), d.step("b", d.checked(refusal)), d.step("z", always)}
+			},
+			did:    diary{"check b"},
+			events: []string{"b started", "b failed"},
+			err:    "b: zone: taken", class: provision.Conflict,
+		}, {
 			name:    "a step that there is not",
 			options: pipeline.Options{Only: "nope"},
 			steps:   func(d *diary) []pipeline.Step { return []pipeline.Step{d.step("a"), d.step("z", always)} },
@@ -240,6 +288,26 @@ func TestExecute(t *testing.T) {
 				t.Errorf("told (-want +got)\n%s", diff)
 			}
 		})
+	}
+}
+
+// A run that failed before it began is only told.
+func TestExecuteFailedBefore(t *testing.T) {
+	var did diary
+	var told trace
+	r := newRun(shared())
+	r.Err = provision.Errorf(provision.Invalid, "region: missing")
+	tell := func(s *pipeline.Step) {
+		s.Do = func(_ context.Context, r *pipeline.Run) (string, error) { did.write("tell %v", r.Err); return "", nil }
+	}
+	err := pipeline.Execute(t.Context(), r, pipeline.Options{}, &told,
+		did.step("a", did.checked(nil)), did.step("b", skipped), did.step("z", always, did.checked(nil), tell))
+	wantError(t, err, provision.Invalid, "region: missing")
+	if diff := cmp.Diff(diary{"tell region: missing"}, did); diff != "" {
+		t.Errorf("did (-want +got)\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"z started", "z succeeded"}, told.lines()); diff != "" {
+		t.Errorf("told (-want +got)\n%s", diff)
 	}
 }
 
@@ -345,6 +413,17 @@ func TestExecuteCancelled(t *testing.T) {
 		}
 	})
 
+	t.Run("before the checks", func(t *testing.T) {
+		var did diary
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		err := pipeline.Execute(ctx, newRun(shared()), pipeline.Options{}, new(trace), did.step("a", did.checked(nil)), did.step("z", always))
+		wantError(t, err, provision.Cancelled, "a: ")
+		if diff := cmp.Diff(diary{"do z"}, did); diff != "" {
+			t.Errorf("did (-want +got)\n%s", diff)
+		}
+	})
+
 	// hang is a step that ends with its context.
 	hang := func(s *pipeline.Step) {
 		s.Do = func(ctx context.Context, _ *pipeline.Run) (string, error) { <-ctx.Done(); return "", ctx.Err() }
@@ -354,8 +433,8 @@ func TestExecuteCancelled(t *testing.T) {
 		after time.Duration // the cancellation
 		want  time.Duration // the end of the run
 	}{
-		{"before what always runs", 0, 5 * time.Second},
-		{"while what always runs is running", 3 * time.Second, 8 * time.Second},
+		{"before what always runs", 0, 2 * time.Second},
+		{"while what always runs is running", 3 * time.Second, 5 * time.Second},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -383,7 +462,7 @@ func TestExecuteCancelled(t *testing.T) {
 			defer cancel()
 			var told trace
 			var sent provision.Completion
-			complete := pipeline.ProvisionComplete(func(ctx context.Context, c provision.Completion) error {
+			complete := pipeline.ProvisionComplete(unknownJob, func(ctx context.Context, c provision.Completion) error {
 				cancel()
 				synctest.Wait()
 				sent = c

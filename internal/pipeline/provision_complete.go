@@ -8,12 +8,27 @@ import (
 )
 
 // ProvisionComplete tells the control plane how the job ended, also when a step failed or
-// the run was cancelled. complete answers [provision.NotFound] for a job that the control
-// plane does not know, as when somebody started the run by hand: that is a warning.
-func ProvisionComplete(complete func(context.Context, provision.Completion) error) Step {
+// the run was cancelled. known and complete answer [provision.NotFound] for a job that it
+// does not know, as when somebody started the run by hand: that is a warning. That it
+// knows the job as another tenant's, or for another place, is refused before anything is made.
+func ProvisionComplete(known func(ctx context.Context, jobID string) (provision.Job, error), complete func(context.Context, provision.Completion) error) Step {
 	return Step{
 		Name:   "provision_complete",
 		Always: true,
+		Check: func(ctx context.Context, r *Run) error {
+			j, err := known(ctx, r.Job.ID)
+			switch {
+			case provision.ClassOf(err) == provision.NotFound:
+				return nil
+			case err != nil:
+				return err
+			case j.TenantID != r.Job.TenantID || j.Region != r.Job.Region || j.Dedicated != r.Job.Dedicated:
+				return provision.Errorf(provision.Conflict,
+					"job %s is another: expected tenant %s in %s (dedicated %t), found tenant %s in %s (dedicated %t)",
+					r.Job.ID, r.Job.TenantID, r.Job.Region, r.Job.Dedicated, j.TenantID, j.Region, j.Dedicated)
+			}
+			return nil
+		},
 		Plan: func(_ context.Context, r *Run) (string, error) {
 			return fmt.Sprintf("tell the control plane that job %s is %s", r.Job.ID, r.completion().Status), nil
 		},

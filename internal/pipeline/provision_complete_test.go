@@ -12,6 +12,38 @@ import (
 	"github.com/pregoi/provision-tenant/internal/provision"
 )
 
+// unknownJob is what a control plane says of a run that was started by hand.
+func unknownJob(context.Context, string) (provision.Job, error) {
+	return provision.Job{}, provision.Errorf(provision.NotFound, "no such job")
+}
+
+func TestProvisionCompleteChecks(t *testing.T) {
+	other, dedicated := shared(), shared()
+	other.TenantID, dedicated.Dedicated = "birch-2", true
+	for _, test := range []struct {
+		known provision.Job
+		err   error
+		want  provision.Class
+	}{
+		{shared(), nil, ""},
+		{other, nil, provision.Conflict},
+		{dedicated, nil, provision.Conflict},
+		{provision.Job{}, provision.Errorf(provision.NotFound, "no such job"), ""},
+		{provision.Job{}, provision.Errorf(provision.Denied, "key refused"), provision.Denied},
+	} {
+		known := func(context.Context, string) (provision.Job, error) { return test.known, test.err }
+		did := false
+		var told trace
+		err := pipeline.Execute(t.Context(), newRun(shared()), pipeline.Options{}, &told,
+			pipeline.Step{Name: "make", Do: func(context.Context, *pipeline.Run) (string, error) { did = true; return "", nil }},
+			pipeline.ProvisionComplete(known, func(context.Context, provision.Completion) error { return nil }))
+		wantError(t, err, test.want)
+		if did == (test.want != "") {
+			t.Errorf("with %+v, %v known: something was made: %t", test.known, test.err, did)
+		}
+	}
+}
+
 func TestProvisionComplete(t *testing.T) {
 	done := provision.Completion{
 		JobID: "job-1", TenantID: "acme-1", Status: provision.JobCompleted, NodeID: "hz-sg-7", Host: "192.0.2.7", Stack: "sg",
@@ -31,7 +63,7 @@ func TestProvisionComplete(t *testing.T) {
 		r := registering(shared())
 		r.Err = test.err
 		var sent []provision.Completion
-		step := pipeline.ProvisionComplete(func(_ context.Context, c provision.Completion) error {
+		step := pipeline.ProvisionComplete(unknownJob, func(_ context.Context, c provision.Completion) error {
 			sent = append(sent, c)
 			return nil
 		})
@@ -58,7 +90,7 @@ func TestProvisionCompleteAnswers(t *testing.T) {
 		{provision.Conflict, provision.Conflict, nil},
 	} {
 		r := registering(shared())
-		_, err := pipeline.ProvisionComplete(func(context.Context, provision.Completion) error {
+		_, err := pipeline.ProvisionComplete(unknownJob, func(context.Context, provision.Completion) error {
 			return provision.Errorf(test.answer, "job job-1: refused")
 		}).Do(t.Context(), r)
 		wantError(t, err, test.class)
@@ -76,7 +108,7 @@ func pipelineOf(nodes *fakeNodes, program *fakeProgram, machines *fakeMachines, 
 		pipeline.PulumiUp(program, machines),
 		pipeline.RegisterNode(nodes),
 		pipeline.TenantDNS(z, pipeline.DNSPolicy{Proxied: true}),
-		pipeline.ProvisionComplete(complete),
+		pipeline.ProvisionComplete(unknownJob, complete),
 	}
 }
 
@@ -118,6 +150,25 @@ func TestWholeJob(t *testing.T) {
 	}
 	if program.stacks != nil || nodes.posts != 1 {
 		t.Errorf("a job with a target updated %q and sent %d nodes", program.stacks, nodes.posts)
+	}
+}
+
+// A job whose name is another tenant's makes nothing, and is completed as failed.
+func TestWholeJobRefused(t *testing.T) {
+	nodes, machines, z := &fakeNodes{}, atVendor(), zone(by(other, record("A", "192.0.2.9")))
+	program := &fakeProgram{makes: []provision.Server{app}}
+	var sent []provision.Completion
+	steps := pipelineOf(nodes, program, machines, z, func(_ context.Context, c provision.Completion) error {
+		sent = append(sent, c)
+		return nil
+	})
+	err := pipeline.Execute(t.Context(), newRun(shared()), pipeline.Options{}, new(trace), steps...)
+	wantError(t, err, provision.Conflict, "tenant_dns: ", "another owner")
+	if program.stacks != nil || nodes.posts > 0 || z.calls != nil || machines.labels != nil {
+		t.Errorf("made: stacks %q, %d nodes, records %q, labels %v", program.stacks, nodes.posts, z.calls, machines.labels)
+	}
+	if len(sent) != 1 || sent[0].Status != provision.JobFailed || sent[0].ErrorClass != provision.Conflict || sent[0].Error != err.Error() {
+		t.Errorf("the control plane was told %+v, want once that the job failed, and why", sent)
 	}
 }
 

@@ -1,11 +1,14 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pregoi/provision-tenant/internal/provision"
 )
@@ -31,31 +34,38 @@ type DNSPolicy struct {
 }
 
 // TenantDNS makes the tenant's hostname point at its node: exactly one A record, and one
-// AAAA record where the node has such an address. A record of another owner is refused.
+// AAAA record where the node has such an address. A record of another owner is refused,
+// before anything is made for the tenant.
 func TenantDNS(zone Zone, policy DNSPolicy) Step {
 	return Step{
 		Name: "tenant_dns",
-		Plan: func(ctx context.Context, r *Run) (string, error) {
+		Check: func(ctx context.Context, r *Run) error {
 			if err := checkHostname(ctx, zone, r.Job, policy); err != nil {
-				return "", err
+				return err
 			}
-			if r.Node.Host == "" {
-				// The server is only planned: its address is not known, but whether the name is free is.
-				_, err := planRecords(ctx, zone, r.Job, nil, policy)
-				return "point " + r.Job.CanonicalHostname + " at the new server", err
+			have, err := zone.Records(ctx, r.Job.CanonicalHostname)
+			if err == nil {
+				_, err = diffRecords(have, nil, provision.RecordComment(r.Job.TenantID), policy.Takeover)
+			}
+			return err
+		},
+		Plan: func(ctx context.Context, r *Run) (string, error) {
+			if r.Node.Host == "" { // the server is only planned, and its address is not known
+				return "point " + r.Job.CanonicalHostname + " at the new server", nil
 			}
 			want, err := wantRecords(r.Job, r.Node, policy)
 			if err != nil {
 				return "", err
 			}
-			changes, err := planRecords(ctx, zone, r.Job, want, policy)
+			have, err := zone.Records(ctx, r.Job.CanonicalHostname)
+			if err != nil {
+				return "", err
+			}
+			changes, err := diffRecords(have, want, provision.RecordComment(r.Job.TenantID), policy.Takeover)
 			r.Records = changes.kept()
 			return changes.String(), err
 		},
 		Do: func(ctx context.Context, r *Run) (string, error) {
-			if err := checkHostname(ctx, zone, r.Job, policy); err != nil {
-				return "", err
-			}
 			want, err := wantRecords(r.Job, r.Node, policy)
 			if err != nil {
 				return "", err
@@ -66,29 +76,58 @@ func TenantDNS(zone Zone, policy DNSPolicy) Step {
 }
 
 // setTries bounds the rounds of look and act: a round may end in a lost answer, or meet a
-// twin that was faster.
-const setTries = 3
+// twin that was faster. setPause comes before another look at a rival that has lost.
+const (
+	setTries = 6
+	setPause = 500 * time.Millisecond
+)
 
-// setRecords looks and acts until the hostname has exactly the records wanted.
+// setRecords looks and acts until the hostname has exactly the records wanted. It looks
+// once more after the last change: nobody else may have taken the name in between.
 func setRecords(ctx context.Context, zone Zone, r *Run, want []provision.Record, policy DNSPolicy) (string, error) {
+	owner := provision.RecordComment(r.Job.TenantID)
 	var did []string
+	var tried []provision.Record // that this run has created, or may have: an answer can be lost
 	for try := 1; ; try++ {
-		changes, err := planRecords(ctx, zone, r.Job, want, policy)
+		have, err := zone.Records(ctx, r.Job.CanonicalHostname)
 		if err != nil {
 			return "", err
 		}
+		changes, err := diffRecords(have, want, owner, policy.Takeover)
+		if err != nil {
+			made := intersect(have, tried)
+			if len(made) == 0 {
+				return "", err
+			}
+			// A rival that stays for so long has finished, or died: better no record than
+			// those of two tenants side by side.
+			if lost(have, owner) || try > setTries {
+				return "", withdraw(ctx, zone, r, made, err)
+			}
+			if err := sleep(ctx, setPause); err != nil {
+				return "", err
+			}
+			continue
+		}
+		r.Records = changes.kept()
 		if len(changes.pending()) == 0 {
-			r.Records = changes.kept()
 			if len(did) == 0 {
 				return r.Job.CanonicalHostname + " points there already", nil
 			}
 			return strings.Join(did, ", "), nil
 		}
 		for _, c := range changes.pending() {
-			if err = c.apply(ctx, zone); err != nil {
+			if c.op == provision.Create {
+				tried = append(tried, c.record)
+			}
+			var now provision.Record
+			if now, err = c.apply(ctx, zone); err != nil {
 				break
 			}
 			did = append(did, c.String())
+			if c.op != provision.Delete {
+				r.keep(now) // also if the next one fails
+			}
 		}
 		if err != nil && !lookAgain(err) || try > setTries {
 			if err == nil {
@@ -97,6 +136,48 @@ func setRecords(ctx context.Context, zone Zone, r *Run, want []provision.Record,
 			return "", err
 		}
 	}
+}
+
+// keep adds a record to those of the run, the A record first.
+func (r *Run) keep(record provision.Record) {
+	r.Records = append(r.Records, record)
+	slices.SortStableFunc(r.Records, func(a, b provision.Record) int { return strings.Compare(a.Type, b.Type) })
+}
+
+// intersect returns the records of have that are of the same owner, type and content as one of tried.
+func intersect(have, tried []provision.Record) []provision.Record {
+	return slices.DeleteFunc(slices.Clone(have), func(h provision.Record) bool {
+		return !slices.ContainsFunc(tried, func(t provision.Record) bool {
+			return h.Comment == t.Comment && h.Type == t.Type && h.Content == t.Content
+		})
+	})
+}
+
+// lost reports whether the oldest record of a hostname is not owner's: two tenants took
+// the name at the same moment, and the first of them has it. Only the oldest counts, so
+// that, whatever each has made after it, exactly one of them stays.
+func lost(have []provision.Record, owner string) bool {
+	have = slices.DeleteFunc(slices.Clone(have), func(r provision.Record) bool { return !answersForAddress(r) })
+	oldest := slices.MinFunc(have, func(a, b provision.Record) int {
+		return cmp.Or(a.CreatedOn.Compare(b.CreatedOn), strings.Compare(a.ID, b.ID))
+	})
+	return oldest.Comment != owner
+}
+
+// withdraw deletes what this run has made, and nothing else, and returns why.
+func withdraw(ctx context.Context, zone Zone, r *Run, made []provision.Record, why error) error {
+	r.Records = nil
+	for _, m := range made {
+		err := zone.Delete(ctx, m)
+		if provision.ClassOf(err) == provision.Busy { // perhaps only the answer was lost
+			err = zone.Delete(ctx, m)
+		}
+		if err != nil && provision.ClassOf(err) != provision.NotFound {
+			r.keep(m)
+			why = errors.Join(why, fmt.Errorf("our own record %s %s stays beside it: %w", m.Type, m.Content, err))
+		}
+	}
+	return why
 }
 
 // lookAgain reports whether err may be the answer to what has been done already, by an
@@ -127,27 +208,25 @@ func wantRecords(j provision.Job, n provision.Node, policy DNSPolicy) ([]provisi
 		}
 	}
 	ip, err := netip.ParseAddr(n.Host)
-	if err != nil || !ip.Is4() {
-		return nil, provision.Errorf(provision.Invalid, "node %s: host %q is no IPv4 address, so no A record can point at it", n.ID, n.Host)
+	if err != nil || !ip.Is4() || !public(ip) {
+		return nil, provision.Errorf(provision.Invalid, "node %s: host %.80q is no public IPv4 address, so no A record can point at it", n.ID, n.Host)
 	}
 	want := []provision.Record{record("A", ip.String())}
 	if n.IPv6 != "" {
 		ip, err := netip.ParseAddr(n.IPv6)
-		if err != nil || !ip.Is6() {
-			return nil, provision.Errorf(provision.Invalid, "node %s: ipv6 %q is no IPv6 address", n.ID, n.IPv6)
+		if err != nil || !ip.Is6() || ip.Is4In6() || !public(ip) {
+			return nil, provision.Errorf(provision.Invalid, "node %s: ipv6 %.80q is no public IPv6 address", n.ID, n.IPv6)
 		}
 		want = append(want, record("AAAA", ip.String()))
 	}
 	return want, nil
 }
 
-// planRecords looks at the hostname's records and says what is to be done to them.
-func planRecords(ctx context.Context, zone Zone, j provision.Job, want []provision.Record, policy DNSPolicy) (recordChanges, error) {
-	have, err := zone.Records(ctx, j.CanonicalHostname)
-	if err != nil {
-		return nil, err
-	}
-	return diffRecords(have, want, provision.RecordComment(j.TenantID), policy.Takeover)
+// public reports whether ip can be an address of a server for everybody.
+func public(ip netip.Addr) bool {
+	carrier := netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64}), 10) // RFC 6598: behind a provider's NAT
+	// A global unicast address is not loopback, link-local, multicast or unspecified either.
+	return ip.IsGlobalUnicast() && !ip.IsPrivate() && !carrier.Contains(ip) && ip.Zone() == ""
 }
 
 // A recordChange is what is to be done to one record; an empty op keeps it.
@@ -163,7 +242,7 @@ type recordChanges []recordChange
 // TXT, may stand beside them.
 func diffRecords(have, want []provision.Record, owner string, takeover bool) (recordChanges, error) {
 	have = slices.DeleteFunc(slices.Clone(have), func(r provision.Record) bool {
-		return r.Type != "A" && r.Type != "AAAA" && r.Type != "CNAME"
+		return !answersForAddress(r)
 	})
 	for _, r := range have {
 		if r.Comment != owner && !takeover {
@@ -212,17 +291,21 @@ func diffRecords(have, want []provision.Record, owner string, takeover bool) (re
 	return append(stale, changes...), nil
 }
 
-func (c recordChange) apply(ctx context.Context, zone Zone) error {
-	var err error
+func answersForAddress(r provision.Record) bool {
+	return r.Type == "A" || r.Type == "AAAA" || r.Type == "CNAME"
+}
+
+// apply makes the change, and returns the record as it is then.
+func (c recordChange) apply(ctx context.Context, zone Zone) (provision.Record, error) {
 	switch c.op {
 	case provision.Create:
-		_, err = zone.Create(ctx, c.record)
+		return zone.Create(ctx, c.record)
 	case provision.Update:
-		_, err = zone.Update(ctx, c.record)
+		return zone.Update(ctx, c.record)
 	case provision.Delete:
-		err = zone.Delete(ctx, c.record)
+		return c.record, zone.Delete(ctx, c.record)
 	}
-	return err
+	return c.record, nil
 }
 
 func (c recordChange) String() string {

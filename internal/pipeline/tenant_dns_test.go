@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -15,8 +17,10 @@ import (
 )
 
 // A fakeZone is a DNS zone in memory, with the rules of Cloudflare's that matter here: no
-// A record beside a CNAME, and no record twice with the same type and content.
+// A record beside a CNAME, and no record twice with the same type and content. Each record
+// is a second younger than the one before it.
 type fakeZone struct {
+	mu      sync.Mutex
 	name    string
 	records []provision.Record
 	nextID  int
@@ -26,6 +30,7 @@ type fakeZone struct {
 	// before the next change, such as what a twin does.
 	lose  int
 	early func(*fakeZone)
+	deny  string // what is refused: such as "create A", or "another look" after a change
 }
 
 // zone returns a zone that has the records, each with an ID.
@@ -40,6 +45,7 @@ func zone(records ...provision.Record) *fakeZone {
 func (z *fakeZone) put(r provision.Record) provision.Record {
 	z.nextID++
 	r.ID = fmt.Sprintf("r%d", z.nextID)
+	r.CreatedOn = time.Date(2026, time.May, 1, 12, 0, z.nextID, 0, time.UTC)
 	z.records = append(z.records, r)
 	return r
 }
@@ -53,15 +59,25 @@ func (z *fakeZone) remove(id string) bool {
 func (z *fakeZone) Name(context.Context) (string, error) { return z.name, nil }
 
 func (z *fakeZone) Records(_ context.Context, hostname string) ([]provision.Record, error) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if z.deny == "another look" && len(z.calls) > 0 {
+		return nil, provision.Errorf(provision.Denied, "the token may not read %s", z.name)
+	}
 	return slices.DeleteFunc(slices.Clone(z.records), func(r provision.Record) bool { return r.Name != hostname }), nil
 }
 
 // change does one change, with what is to go wrong with it.
 func (z *fakeZone) change(what string, r provision.Record, do func() error) error {
+	z.mu.Lock()
+	defer z.mu.Unlock()
 	z.calls = append(z.calls, fmt.Sprintf("%s %s %s", what, r.Type, r.Content))
 	if early := z.early; early != nil {
 		z.early = nil
 		early(z)
+	}
+	if z.deny == what+" "+r.Type {
+		return provision.Errorf(provision.Denied, "the token may not edit %s", z.name)
 	}
 	if err := do(); err != nil {
 		return err
@@ -104,6 +120,7 @@ func (z *fakeZone) Update(_ context.Context, r provision.Record) (provision.Reco
 		}
 		for i := range z.records {
 			if z.records[i].ID == r.ID {
+				r.CreatedOn = z.records[i].CreatedOn
 				z.records[i] = r
 				return nil
 			}
@@ -210,7 +227,8 @@ func (z *fakeZone) acme() []provision.Record {
 	return slices.DeleteFunc(slices.Clone(z.records), func(r provision.Record) bool { return r.Name != "acme.pregoi.com" })
 }
 
-var noID = cmpopts.IgnoreFields(provision.Record{}, "ID")
+// noID compares records by what a run decides, and not by what the vendor does.
+var noID = cmpopts.IgnoreFields(provision.Record{}, "ID", "CreatedOn")
 
 func TestTenantDNS(t *testing.T) {
 	for _, test := range dnsCases() {
@@ -220,27 +238,33 @@ func TestTenantDNS(t *testing.T) {
 			r := dnsRun(test.ipv6)
 			step := test.step(z)
 
-			plan, err := step.Plan(t.Context(), r)
-			if diff := cmp.Diff(before, z.records); diff != "" || len(z.calls) > 0 {
-				t.Errorf("the plan changed the zone: %q (-before +after)\n%s", z.calls, diff)
+			err := step.Check(t.Context(), r)
+			if (err != nil) != (test.err != "") {
+				t.Errorf("Check = %v, want an error with %q", err, test.err)
 			}
-			if test.err == "" && (err != nil || (plan == "") != (test.calls == nil)) {
-				t.Errorf("Plan = %q, %v; want a sentence for %q", plan, err, test.calls)
+			plan, planErr := step.Plan(t.Context(), r)
+			if diff := cmp.Diff(before, z.records); diff != "" || len(z.calls) > 0 {
+				t.Errorf("the check or the plan changed the zone: %q (-before +after)\n%s", z.calls, diff)
+			}
+			if test.err == "" && (planErr != nil || (plan == "") != (test.calls == nil)) {
+				t.Errorf("Plan = %q, %v; want a sentence for %q", plan, planErr, test.calls)
 			}
 
-			_, err = step.Do(t.Context(), r)
+			_, doErr := step.Do(t.Context(), r)
 			if test.err != "" {
-				wantError(t, err, provision.Conflict, "acme.pregoi.com", test.err)
-				if !strings.Contains(provision.NextAction(err), "dns_takeover") {
-					t.Errorf("the next action is %q, which does not name dns_takeover", provision.NextAction(err))
+				for _, err := range []error{err, planErr, doErr} { // the record may have come after the check
+					wantError(t, err, provision.Conflict, "acme.pregoi.com", test.err)
+					if !strings.Contains(provision.NextAction(err), "dns_takeover") {
+						t.Errorf("the next action is %q, which does not name dns_takeover", provision.NextAction(err))
+					}
 				}
 				if diff := cmp.Diff(before, z.records); diff != "" {
 					t.Errorf("a refusal changed the zone (-before +after)\n%s", diff)
 				}
 				return
 			}
-			if err != nil {
-				t.Fatal(err)
+			if doErr != nil {
+				t.Fatal(doErr)
 			}
 			if diff := cmp.Diff(test.want, z.acme(), sameRecords, noID); diff != "" {
 				t.Errorf("the zone has (-want +got)\n%s", diff)
@@ -338,8 +362,8 @@ func TestTenantDNSGivesUp(t *testing.T) {
 	})
 	t.Run("denied", func(t *testing.T) {
 		z := zone()
-		denied := deniedZone{z}
-		_, err := pipeline.TenantDNS(denied, pipeline.DNSPolicy{Proxied: true}).Do(t.Context(), dnsRun(""))
+		z.deny = "create A"
+		_, err := pipeline.TenantDNS(z, pipeline.DNSPolicy{Proxied: true}).Do(t.Context(), dnsRun(""))
 		wantError(t, err, provision.Denied, "may not")
 		if len(z.calls) != 1 {
 			t.Errorf("a refusal was sent %d times, want once", len(z.calls))
@@ -347,48 +371,123 @@ func TestTenantDNSGivesUp(t *testing.T) {
 	})
 }
 
-// A deniedZone may be read only.
-type deniedZone struct{ *fakeZone }
-
-func (z deniedZone) Create(_ context.Context, r provision.Record) (provision.Record, error) {
-	err := z.change("create", r, func() error { return provision.Errorf(provision.Denied, "the token may not edit %s", z.name) })
-	return r, err
-}
-
-func TestTenantDNSRefusesNamesAndHosts(t *testing.T) {
+// A name that no tenant may have, or that another has, is refused before anything is made.
+func TestTenantDNSChecksFirst(t *testing.T) {
 	for _, test := range []struct {
-		hostname, host, ipv6 string
-		want                 string
+		hostname string
+		have     []provision.Record
+		class    provision.Class
+		want     string
 	}{
-		{"acme.example.com", "192.0.2.1", "", "not below the zone"},
-		{"pregoi.com", "192.0.2.1", "", "not below the zone"},
-		{"www.pregoi.com", "192.0.2.1", "", "reserved"},
-		{"acme.pregoi.com", "node.example.com", "", "no IPv4 address"},
-		{"acme.pregoi.com", "2001:db8::1", "", "no IPv4 address"},
-		{"acme.pregoi.com", "192.0.2.1", "192.0.2.1", "no IPv6 address"},
-		{"acme.pregoi.com", "192.0.2.1", "x", "no IPv6 address"},
+		{"acme.pregoi.com", nil, "", ""},
+		{"acme.pregoi.com", []provision.Record{record("A", "192.0.2.9")}, "", ""}, // its own, of an earlier run
+		{"acme.example.com", nil, provision.Invalid, "not below the zone"},
+		{"pregoi.com", nil, provision.Invalid, "not below the zone"},
+		{"www.pregoi.com", nil, provision.Invalid, "reserved"},
+		{"acme.pregoi.com", []provision.Record{by(other, record("A", "192.0.2.9"))}, provision.Conflict, `owner "prego tenant=rival"`},
 	} {
-		z := zone()
-		r := dnsRun(test.ipv6)
-		r.Job.CanonicalHostname, r.Node.Host = test.hostname, test.host
-		step := pipeline.TenantDNS(z, pipeline.DNSPolicy{Proxied: true, Reserved: provision.ReservedNames()})
-		_, err := step.Plan(t.Context(), r)
-		wantError(t, err, provision.Invalid, test.want)
-		_, err = step.Do(t.Context(), r)
-		wantError(t, err, provision.Invalid, test.want)
-		if z.calls != nil {
-			t.Errorf("%s at %s: changes %q, want none", test.hostname, test.host, z.calls)
+		for _, plan := range []bool{false, true} {
+			z := zone(test.have...)
+			r := dnsRun("")
+			r.Job.CanonicalHostname = test.hostname
+			var did diary
+			err := pipeline.Execute(t.Context(), r, pipeline.Options{Plan: plan}, new(trace), did.step("make"),
+				pipeline.TenantDNS(z, pipeline.DNSPolicy{Proxied: true, Reserved: provision.ReservedNames()}))
+			wantError(t, err, test.class, test.want)
+			if refused := test.class != ""; refused != (did == nil) || refused && z.calls != nil {
+				t.Errorf("%s, planned %t: did %q, changes %q", test.hostname, plan, did, z.calls)
+			}
 		}
 	}
 }
 
-// The address of a server that is only planned is not known, but whether the name is free is.
+func TestTenantDNSAddresses(t *testing.T) {
+	const no4, no6 = "no public IPv4 address", "no public IPv6 address"
+	for _, test := range []struct{ host, ipv6, want string }{
+		{"192.0.2.1", "", ""},
+		{"203.0.113.7", "2001:db8::1", ""},
+		{"100.128.0.1", "", ""},
+		{"node.example.com", "", no4},
+		{"2001:db8::1", "", no4},
+		{"::ffff:203.0.113.7", "", no4},
+		{"10.0.0.2", "", no4},
+		{"172.16.0.2", "", no4},
+		{"192.168.0.2", "", no4},
+		{"100.64.0.2", "", no4},
+		{"127.0.0.1", "", no4},
+		{"169.254.0.2", "", no4},
+		{"0.0.0.0", "", no4},
+		{"224.0.0.1", "", no4},
+		{"255.255.255.255", "", no4},
+		{"203.0.113.7", "192.0.2.1", no6},
+		{"203.0.113.7", "x", no6},
+		{"203.0.113.7", "::ffff:203.0.113.7", no6},
+		{"203.0.113.7", "::1", no6},
+		{"203.0.113.7", "::", no6},
+		{"203.0.113.7", "fd00::1", no6},
+		{"203.0.113.7", "fe80::1", no6},
+		{"203.0.113.7", "ff02::1", no6},
+		{"203.0.113.7", "2001:db8::1%eth0", no6},
+	} {
+		z := zone()
+		r := dnsRun(test.ipv6)
+		r.Node.Host = test.host
+		step := pipeline.TenantDNS(z, pipeline.DNSPolicy{Proxied: true})
+		class := provision.Invalid
+		if test.want == "" {
+			class = ""
+		}
+		_, err := step.Plan(t.Context(), r)
+		wantError(t, err, class, test.want)
+		_, err = step.Do(t.Context(), r)
+		wantError(t, err, class, test.want)
+		if (z.calls == nil) != (class != "") {
+			t.Errorf("%s and %q: changes %q", test.host, test.ipv6, z.calls)
+		}
+	}
+}
+
+// The address of a server that is only planned is not known.
 func TestTenantDNSPlanWithoutServer(t *testing.T) {
-	r := newRun(shared())
-	plan, err := pipeline.TenantDNS(zone(record("A", "192.0.2.9")), pipeline.DNSPolicy{}).Plan(t.Context(), r)
+	plan, err := pipeline.TenantDNS(zone(), pipeline.DNSPolicy{}).Plan(t.Context(), newRun(shared()))
 	if want := "point acme.pregoi.com at the new server"; plan != want || err != nil {
 		t.Errorf("Plan = %q, %v; want %q", plan, err, want)
 	}
-	_, err = pipeline.TenantDNS(zone(by(other, record("A", "192.0.2.9"))), pipeline.DNSPolicy{}).Plan(t.Context(), r)
-	wantError(t, err, provision.Conflict, "another owner")
+}
+
+// What has been made is in the run, also if the rest could not be.
+func TestTenantDNSKeepsWhatItMade(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		have []provision.Record
+		deny string
+		want []provision.Record
+	}{
+		{"A made, AAAA refused", nil, "create AAAA", []provision.Record{record("A", "192.0.2.1")}},
+		{"A updated, AAAA refused", []provision.Record{record("A", "192.0.2.9")}, "create AAAA", []provision.Record{record("A", "192.0.2.1")}},
+		{"A refused", nil, "create A", nil},
+		{"A refused, AAAA there", []provision.Record{record("AAAA", "2001:db8::1")}, "create A", []provision.Record{record("AAAA", "2001:db8::1")}},
+		{"A made, AAAA of an earlier run not updated", []provision.Record{record("AAAA", "2001:db8::9")}, "update AAAA",
+			[]provision.Record{record("A", "192.0.2.1")}},
+		{"A made, another look refused", []provision.Record{record("AAAA", "2001:db8::1")}, "another look",
+			[]provision.Record{record("A", "192.0.2.1"), record("AAAA", "2001:db8::1")}},
+		{"stale one refused, AAAA there", []provision.Record{record("AAAA", "2001:db8::1"), record("CNAME", "x.example.com")}, "delete CNAME",
+			[]provision.Record{record("AAAA", "2001:db8::1")}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			z := zone(test.have...)
+			r := dnsRun("2001:db8::1")
+			z.deny = test.deny
+			_, err := pipeline.TenantDNS(z, pipeline.DNSPolicy{Proxied: true}).Do(t.Context(), r)
+			wantError(t, err, provision.Denied, "may not")
+			if diff := cmp.Diff(test.want, r.Records, noID); diff != "" {
+				t.Errorf("the run's records (-want +got)\n%s", diff)
+			}
+			for _, record := range r.Records {
+				if record.ID == "" {
+					t.Errorf("the run's record %+v has no ID", record)
+				}
+			}
+		})
+	}
 }

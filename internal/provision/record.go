@@ -1,5 +1,7 @@
 package provision
 
+import "time"
+
 // A Record is a DNS record.
 type Record struct {
 	ID      string `json:"id,omitempty"` // the vendor's; empty before it exists
@@ -9,6 +11,8 @@ type Record struct {
 	Proxied bool   `json:"proxied"`
 	TTL     int    `json:"ttl"` // seconds; 1 is automatic, which a proxied record must have
 	Comment string `json:"comment,omitempty"`
+	// CreatedOn is when the vendor took it; zero before that.
+	CreatedOn time.Time `json:"created_on,omitzero"`
 }
 
 // RecordComment is the comment that marks a record as tenantID's. Cloudflare's free

@@ -52,13 +52,27 @@ func (s *Server) publicJob(ctx context.Context, in *jobInput) (*progressOutput, 
 	out.Body.Steps, out.Body.Label = progress(events)
 	switch {
 	case j.Status == provision.JobFailed:
-		out.Body.Error = j.Error
+		out.Body.Error = publicError(j.ErrorClass)
 	case j.Status == provision.JobPending || j.Status == provision.JobDispatched:
 		out.Body.Label = "Waiting"
 	case j.Status == provision.JobCompleted:
 		out.Body.Label = "Ready"
 	}
 	return out, nil
+}
+
+// publicError is what a tenant is told of a failure: the text itself may name addresses and
+// other tenants, and is for operators.
+func publicError(class provision.Class) string {
+	switch class {
+	case provision.Conflict:
+		return "something that this tenant asks for belongs to another"
+	case provision.Busy, provision.Cancelled:
+		return "it was stopped before it was done, and can be tried again"
+	case provision.NoCapacity:
+		return "there is no server to be had at the moment"
+	}
+	return "it failed, and an operator has to look at it"
 }
 
 // progress is the last that was heard of each step, and the label of the one that the run

@@ -381,8 +381,10 @@ func TestProgress(t *testing.T) {
 	if got := view(); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	must(t, cp.Complete(ctx, provision.Completion{JobID: a.JobID, TenantID: "acme-1", Status: provision.JobFailed, Error: "no server to be had"}))
-	if got := view(); !strings.Contains(got, `"status":"Failed"`) || !strings.Contains(got, `"error":"no server to be had"`) {
+	must(t, cp.Complete(ctx, provision.Completion{JobID: a.JobID, TenantID: "acme-1", Status: provision.JobFailed,
+		Error: "acme.pregoi.com has a record of tenant=birch-2", ErrorClass: provision.Conflict}))
+	// What went wrong is told, but not with whom.
+	if got := view(); !strings.Contains(got, `"status":"Failed"`) || !strings.Contains(got, "belongs to another") || strings.Contains(got, "birch-2") {
 		t.Errorf("got %s", got)
 	}
 }
