@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -65,7 +66,11 @@ func (s *Sandbox) Announce() error {
 	if err := os.WriteFile(name, data, 0o600); err != nil {
 		return err
 	}
-	s.onClose(func() { _ = os.Remove(name) })
+	s.onClose(func() {
+		if now, err := os.ReadFile(name); err == nil && bytes.Equal(now, data) { // another may have announced itself since
+			_ = os.Remove(name)
+		}
+	})
 	return nil
 }
 
@@ -158,7 +163,7 @@ Does it answer on its hostname?
 
   curl -s -H 'Host: dahlia.%[2]s' %[3]s
 
-Send a message of your own, or send it once more and see that nothing is made twice:
+Send a message of your own (inside the checkout), or send it once more and see that nothing is made twice:
 
   echo '{"job_id":"job_hand_1","tenant_id":"elm-5","region":"sg","create_new_server":"true","target_server_id":"","subdomain_slug":"elm","canonical_hostname":"elm.%[2]s"}' > message.json
   dispatcher convert message.json
