@@ -26,6 +26,7 @@ type Addresses struct {
 	PulumiState  string `json:"pulumi_state"`
 	Programs     string `json:"programs"` // the folder with our own commands
 	Path         string `json:"path"`     // that folder, and the one with pulumi
+	Ledger       string `json:"ledger"`   // the dispatcher's DATABASE_URL
 
 	InternalAPIKey   string `json:"internal_api_key"`
 	GitHubToken      string `json:"github_token"`
@@ -38,7 +39,7 @@ type Addresses struct {
 func (s *Sandbox) Addresses() Addresses {
 	return Addresses{
 		ControlPlane: s.ControlPlaneURL, GitHub: s.GitHubURL, Hetzner: s.HetznerURL, Cloudflare: s.CloudflareURL,
-		Edge: s.EdgeURL, PulumiState: s.StateURL, Programs: s.programs, Path: s.programs + string(filepath.ListSeparator) + s.tools,
+		Edge: s.EdgeURL, Ledger: "sqlite://" + filepath.Join(s.dir, "dispatcher.db"), PulumiState: s.StateURL, Programs: s.programs, Path: s.programs + string(filepath.ListSeparator) + s.tools,
 		InternalAPIKey: s.key, GitHubToken: s.githubToken, HetznerToken: s.hetznerToken,
 		CloudflareToken: s.cloudflareToken, PulumiPassphrase: s.passphrase,
 	}
@@ -110,6 +111,7 @@ func (a Addresses) environment() []string {
 		"CONTROL_PLANE_URL=" + a.ControlPlane,
 		"INTERNAL_API_KEY=" + a.InternalAPIKey,
 		"GITHUB_TOKEN=" + a.GitHubToken,
+		"DATABASE_URL=" + a.Ledger,
 		"GITHUB_API_URL=" + a.GitHub,
 		"GITHUB_WORKFLOW_DISPATCH_URL=" + a.GitHub + "/repos/" + repository + "/actions/workflows/" + workflow + "/dispatches",
 	}

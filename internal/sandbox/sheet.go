@@ -196,12 +196,15 @@ func (s *Sandbox) readTrace(ctx context.Context, f *sheet, jobID string) {
 		return
 	}
 	for _, name := range stages[2:] { // the action's steps
-		i := slices.IndexFunc(events, func(e provision.Event) bool { return e.Stage == name && e.Status != provision.Started })
-		if i < 0 {
-			f.add("  "+name, "", "no event says how it ended")
-			continue
+		var e provision.Event // of the last attempt
+		for _, is := range events {
+			if is.Stage == name && is.Status != provision.Started {
+				e = is
+			}
 		}
-		switch e := events[i]; e.Status {
+		switch e.Status {
+		case "":
+			f.add("  "+name, "", "no event says how it ended")
 		case provision.Succeeded:
 			f.add("  "+name, fmt.Sprintf("%.1f s", float64(e.DurationMS)/1000))
 		case provision.Skipped:

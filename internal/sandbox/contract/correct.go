@@ -15,6 +15,9 @@ func correct(file string, doc *openapi3.T) {
 			upperRanges(op.Responses)
 		}
 	}
+	if file == "github.json" {
+		searchedDates(doc)
+	}
 	if file == "hcloud.json" {
 		numericSSHKeys(doc)
 		pagedActions(doc)
@@ -29,6 +32,14 @@ func upperRanges(r *openapi3.Responses) {
 			r.Delete(status)
 			r.Set(strings.ToUpper(status), ref)
 		}
+	}
+}
+
+// searchedDates lets created be a range: the schema says date-time, its description that it
+// has the syntax of GitHub's search, such as >=2026-01-02T15:04:05Z.
+func searchedDates(doc *openapi3.T) {
+	if p := doc.Components.Parameters["created"]; p != nil && p.Value != nil {
+		p.Value.Schema.Value.Format = ""
 	}
 }
 
