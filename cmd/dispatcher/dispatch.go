@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http/httputil"
+	"time"
 
 	"github.com/pregoi/provision-tenant/internal/dispatch"
 	"github.com/pregoi/provision-tenant/internal/github"
@@ -15,7 +17,7 @@ import (
 // dispatch sends one message and prints the run.
 func (p *program) dispatch() *cobra.Command {
 	var repo, file, ref string
-	var allowUnknown, machine, dry bool
+	var allowUnknown, machine, dry, retry bool
 	cmd := &cobra.Command{
 		Use:   "dispatch [FILE]",
 		Short: "Start a run with a message",
@@ -26,8 +28,17 @@ The workflow is --repo and --workflow, or what GITHUB_WORKFLOW_DISPATCH_URL name
 GITHUB_TOKEN may write actions and read contents there. GITHUB_API_URL is for GitHub
 Enterprise.
 
-Where GitHub's answer was lost, a run may have been started: the outcome is ambiguous, the
-exit status 5, and nothing is sent again. Look for the job_id among the workflow's runs first.`,
+One message starts one run, however often it is dispatched: what has become of it is kept
+in a ledger, by its job_id. A message that is in there already starts nothing, and what
+is recorded is printed; one with the same job_id and other content is refused. What GitHub
+has refused stays refused until --retry.
+
+The ledger is the file or the Postgres server that DATABASE_URL names, as sqlite://PATH or
+postgres://...; a file in the user's state directory when it is not set.
+
+Where GitHub's answer was lost, the run is looked for by the job_id in its name, for some
+minutes; only when there is none is the request sent again. Where that is cut short, the
+outcome is ambiguous and the exit status 5: dispatch the same message again.`,
 		Example: `  dispatcher dispatch --repo pregoi/prego message.json
   dispatcher dispatch --repo pregoi/prego --ref v1.2.0 --json < message.json
   dispatcher dispatch --repo pregoi/prego --dry-run message.json`,
@@ -48,8 +59,15 @@ exit status 5, and nothing is sent again. Look for the job_id among the workflow
 				return &provision.Error{Class: provision.Denied, Text: "GITHUB_TOKEN is not set",
 					Next: "set it to a token that may write actions and read contents of " + w.Repo}
 			}
-			run, err := dispatcher(w).Dispatch(cmd.Context(), job)
-			return p.report(w, job, run, err, machine)
+			ledger, err := p.ledger(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer ledger.Close()
+			d := dispatcher(w)
+			d.Ledger, d.Pace, d.RetryRejected = ledger, &dispatch.Pace{}, retry
+			result, err := d.Once(cmd.Context(), job)
+			return p.report(w, job, result, err, machine)
 		},
 	}
 	flags := cmd.Flags()
@@ -58,6 +76,7 @@ exit status 5, and nothing is sent again. Look for the job_id among the workflow
 	flags.StringVar(&ref, "ref", "", "branch or tag whose version runs (default main)")
 	flags.BoolVar(&allowUnknown, "allow-unknown", false, "ignore fields that a message does not have")
 	flags.BoolVar(&machine, "json", false, "print the outcome as JSON")
+	flags.BoolVar(&retry, "retry", false, "send again what GitHub has refused before")
 	flags.BoolVar(&dry, "dry-run", false, "print the request, without the token, and send nothing")
 	return cmd
 }
@@ -75,6 +94,18 @@ func dispatcher(w github.Workflow) *dispatch.Dispatcher {
 		Start: func(ctx context.Context, inputs map[string]any) (dispatch.Run, error) {
 			run, err := w.Start(ctx, inputs)
 			return dispatch.Run{ID: run.ID, URL: run.URL, HTMLURL: run.HTMLURL}, err
+		},
+		Find: func(ctx context.Context, jobID string, since time.Time) (dispatch.Run, bool, error) {
+			// Without the job_id in its name a run could not be found, and would be started twice.
+			if d, err := declared(ctx, w); err != nil {
+				return dispatch.Run{}, false, err
+			} else if !d.Names("job_id") {
+				return dispatch.Run{}, false, &provision.Error{Class: provision.Invalid,
+					Text: "the run-name of " + w.String() + " does not carry the job_id, so that its run cannot be found",
+					Next: "look for the run by hand, and add ${{ inputs.job_id }} to run-name, with spaces around it"}
+			}
+			run, ok, err := w.Find(ctx, jobID, since)
+			return dispatch.Run{ID: run.ID, URL: run.URL, HTMLURL: run.HTMLURL}, ok, err
 		},
 	}
 }
@@ -105,21 +136,29 @@ type report struct {
 	Outcome dispatch.Outcome `json:"outcome"`
 	JobID   string           `json:"job_id"`
 	*dispatch.Run
+	Recorded   bool            `json:"recorded,omitempty"` // nothing was sent: this is from the ledger
 	Error      string          `json:"error,omitempty"`
 	ErrorClass provision.Class `json:"error_class,omitempty"`
-	Retryable  *bool           `json:"retryable,omitempty"` // whether the same may be sent again as it is
+	Retryable  *bool           `json:"retryable,omitempty"` // whether to dispatch the same again
+	RetryAt    *time.Time      `json:"retry_at,omitempty"`  // not before that; absent for any time
 	NextAction string          `json:"next_action,omitempty"`
 }
 
 // report prints what became of the dispatch, and returns err.
-func (p *program) report(w github.Workflow, job provision.Job, run dispatch.Run, err error, machine bool) error {
-	outcome := dispatch.OutcomeOf(run, err)
+func (p *program) report(w github.Workflow, job provision.Job, result dispatch.Result, err error, machine bool) error {
+	run, outcome := result.Run, dispatch.OutcomeOf(result.Run, err)
 	if machine {
-		r := report{Outcome: outcome, JobID: job.ID}
+		r := report{Outcome: outcome, JobID: job.ID, Recorded: result.Recorded}
 		if err == nil {
 			r.Run = &run
 		} else {
-			again := provision.Retryable(err) && outcome != dispatch.Ambiguous
+			again := provision.Retryable(err)
+			if l := (*dispatch.LaterError)(nil); errors.As(err, &l) {
+				if again = true; !l.At.IsZero() {
+					at := l.At.UTC()
+					r.RetryAt = &at
+				}
+			}
 			r.Error, r.ErrorClass, r.NextAction, r.Retryable = err.Error(), provision.ClassOf(err), provision.NextAction(err), &again
 		}
 		if e := p.print(r, true); e != nil && err == nil {
@@ -127,11 +166,17 @@ func (p *program) report(w github.Workflow, job provision.Job, run dispatch.Run,
 		}
 		return err
 	}
-	switch outcome {
-	case dispatch.Accepted:
-		fmt.Fprintf(p.out, "job %s: run %d is started\n%s\n", job.ID, run.ID, run.HTMLURL)
-	case dispatch.AcceptedWithoutID:
-		fmt.Fprintf(p.out, "job %s: a run of %s is started; GitHub has not said which: look for the job_id in the runs' names\n", job.ID, w)
+	when := "is started"
+	if result.Recorded {
+		when = "is recorded already; nothing was sent"
+	}
+	switch {
+	case outcome == dispatch.Accepted:
+		fmt.Fprintf(p.out, "job %s: run %d %s\n%s\n", job.ID, run.ID, when, run.HTMLURL)
+	case outcome == dispatch.AcceptedWithoutID:
+		fmt.Fprintf(p.out, "job %s: a run of %s %s; GitHub has not said which, and it was in no list\n", job.ID, w, when)
+	case outcome == dispatch.Rejected && result.Recorded:
+		fmt.Fprintf(p.errs, "dispatcher: this refusal is recorded already; nothing was sent: --retry sends it again\n")
 	}
 	return err
 }

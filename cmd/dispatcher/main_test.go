@@ -35,6 +35,7 @@ func TestMain(m *testing.M) {
 //
 //	github given|ignored|refused   start anew, with that answer to return_run_details
 //	fault STATUS BODY [NAME=VALUE]  answer every dispatch so; a status of 0 loses the answer
+//	nofault                         answer again as GitHub does
 //	status N PROGRAM [ARG...]       run it, and want that exit status
 //	runs FILE                       write a line for each run into FILE: its name and its inputs
 func TestScripts(t *testing.T) {
@@ -51,6 +52,9 @@ func TestScripts(t *testing.T) {
 				status, err := strconv.Atoi(args[0])
 				ts.Check(err)
 				world(ts).server.Load().Faults.Set(fault(status, args[1:]))
+			},
+			"nofault": func(ts *testscript.TestScript, _ bool, _ []string) {
+				world(ts).server.Load().Faults.Set(nil)
 			},
 			"status": func(ts *testscript.TestScript, _ bool, args []string) {
 				var exit *exec.ExitError
@@ -117,6 +121,7 @@ func setup(env *testscript.Env) error {
 	env.Values[placeKey{}] = p
 	// The race detector would hold every process up for a second at its end.
 	env.Vars = append(env.Vars, "GORACE=atexit_sleep_ms=0", "GITHUB_API_URL="+s.URL, "GITHUB_TOKEN=t0k3n",
+		"XDG_STATE_HOME="+filepath.Join(env.WorkDir, "state"),
 		"DISPATCHES="+s.URL+"/repos/pregoi/prego/actions/workflows/provision-tenant.yml/dispatches")
 	return nil
 }

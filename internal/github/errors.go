@@ -26,6 +26,18 @@ func (e *AmbiguousError) Unwrap() error { return e.Err }
 // Ambiguous is true.
 func (e *AmbiguousError) Ambiguous() bool { return true }
 
+// A LimitError says that GitHub wants fewer requests, of whatever kind. Nothing was done.
+type LimitError struct {
+	Err error
+	At  time.Time // when the limit ends; zero if GitHub has not said so: a minute at least, and longer each time
+}
+
+func (e *LimitError) Error() string { return e.Err.Error() }
+func (e *LimitError) Unwrap() error { return e.Err }
+
+// NotBefore is At.
+func (e *LimitError) NotBefore() time.Time { return e.At }
+
 // classify says what a failed answer means for whoever asked. op is what was asked for;
 // effect says that the request changes something, so that a lost answer is ambiguous.
 // https://docs.github.com/en/rest/using-the-rest-api/troubleshooting-the-rest-api
@@ -44,8 +56,10 @@ func (w Workflow) classify(op string, a answer, effect bool) error {
 	case s == 0, s >= 500, a.garbled:
 		e.Class = provision.Busy
 	case limited(a):
-		e.Class, e.Next = provision.Busy, pause(a.resp, time.Now())
-		return e
+		now := time.Now()
+		at := pause(a.resp.Header, now)
+		e.Class, e.Next = provision.Busy, advice(at, now)
+		return &LimitError{Err: e, At: at}
 	case s == http.StatusUnauthorized:
 		e.Class, e.Next = provision.Denied, "check GITHUB_TOKEN: it is wrong, expired or revoked"
 		return e
@@ -145,16 +159,39 @@ func limited(a answer) bool {
 		strings.Contains(text, "secondary rate limit") || strings.Contains(page, "secondary-rate-limits")
 }
 
-// pause says how long GitHub wants us to be quiet: Retry-After, or the time of reset when
-// nothing is left, or else at least a minute.
-func pause(resp *gh.Response, now time.Time) string {
-	h := resp.Header
-	if s, err := strconv.Atoi(h.Get("Retry-After")); err == nil && s >= 0 {
-		return fmt.Sprintf("send the same again in %d seconds at the earliest", s)
+// longest is how far in the future the end of a limit is believed to be.
+const longest = 24 * time.Hour
+
+// pause says until when GitHub wants us to be quiet: Retry-After, or the time of reset when
+// nothing is left. It is zero where neither is told. The server's clock counts, not ours.
+// https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api#exceeding-the-rate-limit
+func pause(h http.Header, now time.Time) time.Time {
+	until := func(d time.Duration) time.Time { return now.Add(min(max(d, time.Second), longest)) }
+	there, err := http.ParseTime(h.Get("Date"))
+	if err != nil {
+		there = now
+	}
+	after := strings.TrimSpace(h.Get("Retry-After"))
+	if s, err := strconv.ParseUint(after, 10, 31); err == nil {
+		return until(time.Duration(s) * time.Second)
+	}
+	if t, err := http.ParseTime(after); err == nil {
+		return until(t.Sub(there))
 	}
 	if t, err := strconv.ParseInt(h.Get("X-RateLimit-Reset"), 10, 64); err == nil && h.Get("X-RateLimit-Remaining") == "0" {
-		at := time.Unix(t+1, 0)
-		return fmt.Sprintf("send the same again at %s at the earliest, in %d seconds", at.UTC().Format(time.RFC3339), max(0, int(at.Sub(now).Seconds())))
+		return until(time.Unix(t+1, 0).Sub(there)) // the second in which it resets still counts
 	}
-	return "send the same again in 60 seconds at the earliest"
+	return time.Time{}
+}
+
+// advice says the same in words.
+func advice(at, now time.Time) string {
+	if at.IsZero() {
+		return "send the same again in 60 seconds at the earliest"
+	}
+	wait := int(at.Sub(now).Round(time.Second).Seconds())
+	if wait <= 60 {
+		return fmt.Sprintf("send the same again in %d seconds at the earliest", wait)
+	}
+	return fmt.Sprintf("send the same again at %s at the earliest, in %d seconds", at.UTC().Format(time.RFC3339), wait)
 }

@@ -1,0 +1,15 @@
+package ledgertest_test
+
+import (
+	"testing"
+
+	"github.com/pregoi/provision-tenant/internal/dispatch"
+	"github.com/pregoi/provision-tenant/internal/dispatch/ledgertest"
+)
+
+func TestMemory(t *testing.T) {
+	ledgertest.Run(t, func(*testing.T) (a, b dispatch.Ledger) {
+		var m ledgertest.Memory
+		return &m, &m
+	})
+}

@@ -1,0 +1,150 @@
+// Package sqliteledger is the ledger of dispatchers on one machine: a file.
+//
+// What Save answers true to has been written through to the disk (WAL, synchronous=FULL).
+// Several processes may have the file open: one that writes is waited for. The table is in
+// schema.sql, which is applied on opening; what is added to it later is added there with
+// a statement that may be repeated.
+package sqliteledger
+
+import (
+	"context"
+	"database/sql"
+	_ "embed"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	driver "modernc.org/sqlite"
+	codes "modernc.org/sqlite/lib"
+
+	"github.com/pregoi/provision-tenant/internal/dispatch"
+	"github.com/pregoi/provision-tenant/internal/provision"
+)
+
+//go:embed schema.sql
+var schema string
+
+// A Ledger is a ledger in a file. It is safe for concurrent use.
+type Ledger struct{ db *sql.DB }
+
+var _ dispatch.Ledger = (*Ledger)(nil)
+
+// Open opens the file at path, and creates it where there is none. It can be read by its
+// owner alone; so can a folder that is made for it.
+func Open(ctx context.Context, path string) (*Ledger, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, provision.Errorf(provision.Invalid, "ledger %q: %w", path, err)
+	}
+	if err := makePrivate(abs); err != nil {
+		return nil, provision.Errorf(provision.Invalid, "ledger: %w", err)
+	}
+	u := url.URL{Scheme: "file", Path: abs, RawQuery: "_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)" +
+		"&_pragma=synchronous(FULL)&_txlock=immediate"}
+	db, err := sql.Open("sqlite", u.String())
+	if err != nil {
+		return nil, classify("open "+abs, err)
+	}
+	db.SetMaxOpenConns(1) // statements of one process never wait for each other's locks
+	if _, err := db.ExecContext(ctx, schema); err != nil {
+		return nil, errors.Join(classify("open "+abs, err), db.Close())
+	}
+	return &Ledger{db}, nil
+}
+
+// makePrivate sees to it that the file at path exists and is its owner's alone. SQLite
+// gives the files beside it (-wal, -shm) the mode of this one.
+func makePrivate(path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Chmod(0o600), f.Close())
+}
+
+// Close waits for what is being done and closes the file.
+func (l *Ledger) Close() error { return l.db.Close() }
+
+// Load implements [dispatch.Ledger].
+func (l *Ledger) Load(ctx context.Context, jobID string) (dispatch.Record, error) {
+	r := dispatch.Record{JobID: jobID}
+	err := l.db.QueryRowContext(ctx, `SELECT version, hash, state, until_at, sends, first_at, sent_at, looks, look_at, run_id, run_url,
+		run_html_url, reason, class, next_action FROM dispatch_ledger WHERE job_id = ?`, jobID).
+		Scan(&r.Version, &r.Hash, &r.State, into{&r.Until}, &r.Sends, into{&r.FirstAt}, into{&r.SentAt}, &r.Looks, into{&r.LookAt}, &r.Run.ID, &r.Run.URL,
+			&r.Run.HTMLURL, &r.Reason, &r.Class, &r.Next)
+	if errors.Is(err, sql.ErrNoRows) {
+		return dispatch.Record{}, nil
+	}
+	return r, classify("load job "+jobID, err)
+}
+
+// Save implements [dispatch.Ledger].
+func (l *Ledger) Save(ctx context.Context, r dispatch.Record) (bool, error) {
+	values := []any{r.Version + 1, r.Hash, string(r.State), stamp(r.Until), r.Sends, stamp(r.FirstAt), stamp(r.SentAt),
+		r.Looks, stamp(r.LookAt), r.Run.ID, r.Run.URL, r.Run.HTMLURL, r.Reason, string(r.Class), r.Next, r.JobID}
+	statement := `UPDATE dispatch_ledger SET version = ?, hash = ?, state = ?, until_at = ?, sends = ?, first_at = ?, sent_at = ?, looks = ?, look_at = ?,
+		run_id = ?, run_url = ?, run_html_url = ?, reason = ?, class = ?, next_action = ? WHERE job_id = ? AND version = ?`
+	if r.Version == 0 {
+		statement = `INSERT INTO dispatch_ledger (version, hash, state, until_at, sends, first_at, sent_at, looks, look_at,
+			run_id, run_url, run_html_url, reason, class, next_action, job_id)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`
+	} else {
+		values = append(values, r.Version)
+	}
+	result, err := l.db.ExecContext(ctx, statement, values...)
+	if err != nil {
+		return false, classify("save job "+r.JobID, err)
+	}
+	n, err := result.RowsAffected()
+	return n == 1, classify("save job "+r.JobID, err)
+}
+
+// classify says what can be done about err.
+func classify(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("ledger: %s: %w", what, err)
+	}
+	class := provision.Internal
+	if e := (*driver.Error)(nil); errors.As(err, &e) {
+		switch e.Code() & 0xff { // the rest says which kind of each
+		case codes.SQLITE_INTERRUPT:
+			return fmt.Errorf("ledger: %s: %w", what, context.Canceled)
+		case codes.SQLITE_BUSY, codes.SQLITE_LOCKED, codes.SQLITE_FULL:
+			class = provision.Busy
+		}
+	}
+	return provision.Errorf(class, "ledger: %s: %w", what, err)
+}
+
+// A stamp is a time as it is stored: nanoseconds since 1970, NULL for the zero time.
+func stamp(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return t.UnixNano()
+}
+
+// into scans a stamp.
+type into struct{ t *time.Time }
+
+// Scan implements [sql.Scanner].
+func (s into) Scan(v any) error {
+	switch n := v.(type) {
+	case nil:
+		*s.t = time.Time{}
+	case int64:
+		*s.t = time.Unix(0, n).UTC()
+	default:
+		return fmt.Errorf("a time is stored as %T", v)
+	}
+	return nil
+}
