@@ -173,7 +173,12 @@ func TestStoppedJob(t *testing.T) {
 			p.Grace = time.Minute // it is not to be killed, however slow the machine
 			of(p, "cpx22")
 			ctx, cancel := context.WithCancel(t.Context())
-			w.at(nil, cancel)
+			w.Faults.Set(func(r *http.Request) standin.Action {
+				if strings.HasSuffix(r.URL.Path, "/actions") { // so it has been told the server's id
+					cancel()
+				}
+				return standin.Action{}
+			})
 			stopped, err := p.Up(ctx, shared("job-1"), "sg")
 			if provision.ClassOf(err) != provision.Cancelled || len(w.Servers(token)) != 1 {
 				t.Fatalf("Up: %v (%s) with servers %v, want cancelled and one", err, provision.ClassOf(err), w.Servers(token))
@@ -209,6 +214,9 @@ func TestStoppedJob(t *testing.T) {
 				return
 			}
 			result := up(t, p, shared("job-1"))
+			if !slices.Contains(result.Changes, provision.Change{Op: provision.Update, Type: made.Type, Name: made.Name}) {
+				t.Errorf("the first job's changes %v do not finish its server", result.Changes)
+			}
 			if got := result.Servers[0]; got.ID != text(first.ID) || got.IPv4 != first.IPv4 {
 				t.Errorf("the first job has server %+v, want %+v", got, first)
 			}
