@@ -49,10 +49,32 @@ func Open(ctx context.Context, path string) (*Ledger, error) {
 		return nil, classify("open "+abs, err)
 	}
 	db.SetMaxOpenConns(1) // statements of one process never wait for each other's locks
-	if _, err := db.ExecContext(ctx, schema); err != nil {
-		return nil, errors.Join(classify("open "+abs, err), db.Close())
+	if err := prepare(ctx, db, abs); err != nil {
+		return nil, errors.Join(err, db.Close())
 	}
 	return &Ledger{db}, nil
+}
+
+// openTime bounds how long Open waits for others that open the same file.
+const openTime = 5 * time.Second
+
+// prepare connects and applies the schema. Who turns a file into WAL mode while another
+// does the same, or closes it, is told that it is busy at once: SQLite does not wait there.
+func prepare(ctx context.Context, db *sql.DB, path string) error {
+	for start, pause := time.Now(), 5*time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
+		_, err := db.ExecContext(ctx, schema)
+		err = classify("open "+path, err)
+		if provision.ClassOf(err) != provision.Busy || time.Since(start) > openTime {
+			return err
+		}
+		t := time.NewTimer(pause)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return err
+		}
+	}
 }
 
 // makePrivate sees to it that the file at path exists and is its owner's alone. SQLite
