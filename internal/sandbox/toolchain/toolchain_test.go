@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/pregoi/provision-tenant/internal/provision"
 	"github.com/pregoi/provision-tenant/internal/sandbox/toolchain"
@@ -220,8 +221,21 @@ wait
 	if err != nil {
 		t.Fatal(err)
 	}
-	if stat, err := os.ReadFile("/proc/" + strconv.Itoa(compiler) + "/stat"); err == nil && !strings.Contains(string(stat), ") Z") {
-		t.Errorf("the compiler still runs: %s", stat)
+	// It has been killed; the kernel may take a moment.
+	end := time.NewTimer(10 * time.Second)
+	defer end.Stop()
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for {
+		stat, err := os.ReadFile("/proc/" + strconv.Itoa(compiler) + "/stat")
+		if err != nil || strings.Contains(string(stat), ") Z") {
+			return
+		}
+		select {
+		case <-look.C:
+		case <-end.C:
+			t.Fatalf("the compiler still runs: %s", stat)
+		}
 	}
 }
 
