@@ -26,5 +26,5 @@ RUN apt-get update \
 COPY --from=build /out/pulumi /out/provision-tenant /usr/local/bin/
 COPY --from=plugins /plugins-home/plugins /opt/pulumi/plugins
 # HOME is /github/home at run time, so that nothing below it is the image's.
-ENV PULUMI_PLUGINS=/opt/pulumi/plugins
+ENV PULUMI_PLUGINS=/opt/pulumi/plugins PULUMI_VERSION=v3.253.0
 ENTRYPOINT ["/usr/local/bin/provision-tenant"]

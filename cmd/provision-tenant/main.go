@@ -108,6 +108,7 @@ func tellFailure(ctx context.Context, gha *actions.Action, r *pipeline.Run, req 
 func newProgram(req request, cfg config, gha *actions.Action, machines *hetzner.Project, getenv func(string) string) *pulumi.Program {
 	p := &pulumi.Program{
 		Path:           getenv("PATH"),
+		Version:        getenv("PULUMI_VERSION"), // an image knows it; else pulumi is asked
 		Env:            os.Environ(),
 		Plugins:        getenv("PULUMI_PLUGINS"),
 		TempDir:        getenv("RUNNER_TEMP"),

@@ -148,6 +148,13 @@ func (c *command) backend(url, passphrase string) {
 	c.env = append(c.env, "PULUMI_CONFIG_PASSPHRASE="+passphrase)
 }
 
+// light is for a program that nothing has to be compiled for: pulumi and its plugins mostly
+// wait for Hetzner, and are gone before their garbage matters. On one processor, and
+// without collecting any below 1 GiB, they cost a tenth less and take no longer.
+func (c *command) light() {
+	c.env = append(c.env, "GOMAXPROCS=1", "GOGC=off", "GOMEMLIMIT=1GiB")
+}
+
 // markerName is the variable by which a process that outlived its parent is found.
 const markerName = "PREGO_PULUMI_RUN"
 

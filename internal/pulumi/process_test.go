@@ -51,7 +51,7 @@ func TestEnvironment(t *testing.T) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
 		got[name] = value
 	}
-	want := []string{"GOGC", "HCLOUD_ENDPOINT", "HCLOUD_TOKEN", "HOME", "HTTPS_PROXY", "LANG", "PATH", "PREGO_PULUMI_RUN", "PULUMI_ACCESS_TOKEN",
+	want := []string{"GOGC", "GOMAXPROCS", "GOMEMLIMIT", "HCLOUD_ENDPOINT", "HCLOUD_TOKEN", "HOME", "HTTPS_PROXY", "LANG", "PATH", "PREGO_PULUMI_RUN", "PULUMI_ACCESS_TOKEN",
 		"PULUMI_AUTOMATION_API", "PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE", "PULUMI_DEBUG_COMMANDS",
 		"PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION", "PULUMI_HOME", "PULUMI_SKIP_UPDATE_CHECK", "TMPDIR"}
 	shells := func(name string) bool { return name == "PWD" || name == "SHLVL" || name == "_" || name == "OLDPWD" }

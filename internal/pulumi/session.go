@@ -130,6 +130,7 @@ func (s *session) fetch(ctx context.Context) error {
 // install fetches what a program in another language than YAML depends on.
 func (s *session) install(ctx context.Context, w auto.Workspace) error {
 	if s.p.Inline != nil {
+		s.cmd.light()
 		return nil
 	}
 	project, err := w.ProjectSettings(ctx)
@@ -137,6 +138,7 @@ func (s *session) install(ctx context.Context, w auto.Workspace) error {
 		return provision.Errorf(provision.Invalid, "the program has no Pulumi.yaml that can be read: %s", firstLine(err.Error()))
 	}
 	if project.Runtime.Name() == "yaml" {
+		s.cmd.light()
 		return nil
 	}
 	if err := w.Install(ctx, &auto.InstallOptions{NoPlugins: true}); err != nil {

@@ -126,7 +126,7 @@ func Start(ctx context.Context, o Options) (_ *Sandbox, err error) {
 	if err := s.startStandIns(o); err != nil {
 		return nil, err
 	}
-	return s, s.startGitHub(ctx, root, o)
+	return s, s.startGitHub(ctx, root, tools, o)
 }
 
 // startStandIns starts Hetzner, Cloudflare and a backend for Pulumi.
@@ -159,7 +159,7 @@ func (s *Sandbox) startStandIns(o Options) error {
 
 // startGitHub starts GitHub with its runner, and the control plane that dispatches to it.
 // Each has to know the other's address: GitHub's is taken before anything answers there.
-func (s *Sandbox) startGitHub(ctx context.Context, root string, o Options) error {
+func (s *Sandbox) startGitHub(ctx context.Context, root string, tools toolchain.Tools, o Options) error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -193,7 +193,7 @@ func (s *Sandbox) startGitHub(ctx context.Context, root string, o Options) error
 			"CLOUDFLARE_ZONE_ID": zoneID, "CLOUDFLARE_ZONE_NAME": zoneName, "CLOUDFLARE_API_BASE_URL": s.CloudflareURL,
 			"PREGO_PULUMI_REPO": o.PulumiRepo, "PREGO_PULUMI_REF": o.PulumiRef,
 		},
-		Env: []string{"PATH=" + s.path},
+		Env: []string{"PATH=" + s.path, "PULUMI_VERSION=" + tools.PulumiVersion},
 		Dir: s.dir,
 
 		Started: o.Started,
