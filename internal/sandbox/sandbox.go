@@ -200,7 +200,7 @@ func (s *Sandbox) startGitHub(ctx context.Context, root string, tools toolchain.
 	})
 	s.onClose(func() {
 		// A run that is under way gets its SIGINT and the time that GitHub gives it.
-		ctx, cancel := context.WithTimeout(context.Background(), 11*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 11*time.Second)
 		defer cancel()
 		_ = s.GitHub.Close(ctx)
 	})
