@@ -245,3 +245,21 @@ func (s *Sandbox) act(t *testing.T, status int, m provision.Message, args ...str
 	}
 	return a
 }
+
+// TestNoCapacity asks for a server that Hetzner has not got, and again when it has.
+func TestNoCapacity(t *testing.T) {
+	s := startSandbox(t, Options{})
+	message := provision.Message{
+		JobID: "job_hand_1", TenantID: "elm-5", Region: "sg", CreateNewServer: "true",
+		SubdomainSlug: "elm-5", CanonicalHostname: "elm-5." + zoneName,
+	}
+	s.Hetzner.SetUnavailable("cpx22", "sin", true)
+	full := s.act(t, 6, message)
+	if full.ErrorClass != provision.NoCapacity || full.NextAction == "" {
+		t.Errorf("no server to be had: %+v", full)
+	}
+	s.Hetzner.SetUnavailable("cpx22", "sin", false)
+	if again := s.act(t, 0, message); len(again.Servers) != 1 || len(s.Hetzner.Servers(s.hetznerToken)) != 1 {
+		t.Errorf("the same job, when there is one: %+v", again)
+	}
+}
