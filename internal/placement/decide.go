@@ -2,8 +2,9 @@ package placement
 
 import (
 	"cmp"
-	"fmt"
+	"math"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -13,17 +14,41 @@ import (
 // its region with the least memory in use, then the fewest tenants, then the lowest
 // node_id; where no node is eligible, a new shared server is created.
 func Decide(r Request, s Snapshot) Decision {
-	tier := cmp.Or(r.Tier, Basic)
-	region := cmp.Or(r.Region, s.Thresholds.DefaultRegion, SG)
-	d := Decision{
-		Region:     region,
-		Thresholds: s.Thresholds,
-		Candidates: candidates(region, s),
+	now := instant(s.Now)
+	d := question(r, s.Thresholds, now)
+	d.Clusters = map[Region]Cluster{}
+	for _, region := range Regions() {
+		d.Clusters[region] = Cluster{}
 	}
-	d.Cluster = sum(d.Candidates, s.Thresholds)
-	d.Placement = Result{Region: region, CreateNewServer: true, Dedicated: tier.Dedicated()}
+	var sum digest
+	for _, n := range s.Nodes {
+		c := candidate(n, s.Thresholds, now)
+		d.Clusters[n.Region] = d.Clusters[n.Region].plus(n, c.Eligible, s.Thresholds)
+		if n.Region == d.Region {
+			d.Candidates = append(d.Candidates, c)
+			sum = sum.plus(digestOf(n, fresh(n, s.Thresholds, now)))
+		}
+	}
+	rank(d.Candidates)
+	d.Cluster, d.Total = d.Clusters[d.Region], len(d.Candidates)
+	return d.conclude(sum)
+}
+
+// question is the decision on r as far as no node matters.
+func question(r Request, t Thresholds, now int64) Decision {
+	return Decision{
+		Tier:       cmp.Or(r.Tier, Basic),
+		Region:     cmp.Or(r.Region, t.DefaultRegion, SG),
+		Thresholds: t,
+		At:         time.Unix(0, now).UTC(),
+	}
+}
+
+// conclude is the choice. Of the candidates it needs the first alone.
+func (d Decision) conclude(sum digest) Decision {
+	d.Placement = Result{Region: d.Region, CreateNewServer: true, Dedicated: d.Tier.Dedicated()}
 	switch {
-	case tier.Dedicated():
+	case d.Placement.Dedicated:
 		d.Reason = DedicatedTier
 	case d.Cluster.Eligible > 0:
 		d.Reason = ExistingNodeSelected
@@ -34,26 +59,12 @@ func Decide(r Request, s Snapshot) Decision {
 	default:
 		d.Reason = NoEligibleNode
 	}
+	d.Snapshot = snapshotHash(d, sum)
 	return d
 }
 
-// candidates returns the nodes of region, ranked: the eligible ones first.
-func candidates(region Region, s Snapshot) []Candidate {
-	var list []Candidate
-	for _, n := range s.Nodes {
-		if n.Region != region {
-			continue
-		}
-		against := reasons(n, s)
-		list = append(list, Candidate{
-			NodeID:    n.ID,
-			Eligible:  len(against) == 0,
-			Reasons:   against,
-			MemoryPct: percentage(n.MemoryPct),
-			Tenants:   n.Tenants,
-			MetricsAt: n.MetricsAt,
-		})
-	}
+// rank sorts list, the eligible ones first and best, and numbers those.
+func rank(list []Candidate) {
 	slices.SortFunc(list, func(a, b Candidate) int {
 		switch {
 		case a.Eligible && !b.Eligible:
@@ -74,7 +85,61 @@ func candidates(region Region, s Snapshot) []Candidate {
 			list[i].Rank = i + 1
 		}
 	}
-	return list
+}
+
+// candidate judges n.
+func candidate(n Node, t Thresholds, now int64) Candidate {
+	against := reasons(n, t, now)
+	c := Candidate{
+		NodeID:    n.ID,
+		Eligible:  len(against) == 0,
+		Reasons:   against,
+		Active:    n.Active,
+		Dedicated: n.Dedicated,
+		MemoryPct: percentage(n.MemoryPct),
+		Tenants:   n.Tenants,
+	}
+	if at, ok := measured(n.MetricsAt); ok {
+		c.MetricsAt = time.Unix(0, at).UTC()
+	}
+	return c
+}
+
+// reasons lists what speaks against n, each with its number and the limit.
+func reasons(n Node, t Thresholds, now int64) []string {
+	var against []string
+	say := func(reason string) { against = append(against, reason) }
+	if !n.Active {
+		say("not active")
+	}
+	if n.Dedicated {
+		say("dedicated to a tenant")
+	}
+	if n.Tenants < 0 {
+		say("tenant_count " + strconv.Itoa(n.Tenants) + " < 0")
+	} else if n.Tenants >= t.MaxTenantsPerNode {
+		say("tenant_count " + strconv.Itoa(n.Tenants) + " >= " + strconv.Itoa(t.MaxTenantsPerNode))
+	}
+	if m := percentage(n.MemoryPct); m == nil {
+		say("memory_pct unknown")
+	} else if !(*m <= t.MemoryPctMax) {
+		say("memory_pct " + decimal(*m) + " > " + decimal(t.MemoryPctMax)) // not rounded: "80.0 > 80" is no reason
+	}
+	if at, ok := measured(n.MetricsAt); !ok {
+		say("metrics never came")
+	} else if age := time.Duration(now - at); age > t.MetricsMaxAge {
+		say("metrics " + roundUp(age) + " old > " + t.MetricsMaxAge.String())
+	} else if -age > t.MetricsMaxAge {
+		say("metrics " + roundUp(-age) + " ahead > " + t.MetricsMaxAge.String())
+	}
+	return against
+}
+
+// fresh reports whether the metrics of n can be believed at now.
+func fresh(n Node, t Thresholds, now int64) bool {
+	at, ok := measured(n.MetricsAt)
+	age := time.Duration(now - at)
+	return ok && max(age, -age) <= t.MetricsMaxAge
 }
 
 // percentage returns pct, or nil if it is none: NaN, below 0 or above 100 is no metric,
@@ -83,45 +148,58 @@ func percentage(pct *float64) *float64 {
 	if pct == nil || !(*pct >= 0 && *pct <= 100) {
 		return nil
 	}
+	if *pct == 0 {
+		return new(0.0) // and not -0
+	}
 	return pct
 }
 
-// reasons lists what speaks against n, each with its number and the limit.
-func reasons(n Node, s Snapshot) []string {
-	var against []string
-	say := func(format string, args ...any) { against = append(against, fmt.Sprintf(format, args...)) }
-	t := s.Thresholds
-	if !n.Active {
-		say("not active")
+func decimal(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }
+
+// roundUp is d in whole seconds, and never less than d: "15m0s old > 15m0s" is no reason.
+func roundUp(d time.Duration) string {
+	if rest := d % time.Second; rest > 0 {
+		d += time.Second - rest
 	}
-	if n.Dedicated {
-		say("dedicated to a tenant")
-	}
-	if n.Tenants < 0 || n.Tenants >= t.MaxTenantsPerNode {
-		say("tenant_count %d, limit %d", n.Tenants, t.MaxTenantsPerNode)
-	}
-	if m := percentage(n.MemoryPct); m == nil {
-		say("memory_pct unknown")
-	} else if !(*m <= t.MemoryPctMax) {
-		say("memory_pct %g > %g", *m, t.MemoryPctMax) // not rounded: "80.0 > 80" is no reason
-	}
-	if n.MetricsAt.IsZero() {
-		say("metrics never came")
-	} else if age := s.Now.Sub(n.MetricsAt); age > t.MetricsMaxAge {
-		say("metrics %s old > %s", age.Round(time.Second), t.MetricsMaxAge)
-	}
-	return against
+	return d.String()
 }
 
-// sum counts what is in list.
-func sum(list []Candidate, t Thresholds) Cluster {
-	c := Cluster{Nodes: len(list)}
-	for _, n := range list {
-		c.Tenants += n.Tenants
-		if n.Eligible {
-			c.Eligible++
-			c.FreePlaces += t.MaxTenantsPerNode - n.Tenants
-		}
+// lastSecond is in the year 2242: nanoseconds up to it, and the difference of any two, are an int64.
+const lastSecond = 1 << 33
+
+// measured returns a metric's time in nanoseconds since 1970; ok is false for the zero
+// time, and for one that cannot be.
+func measured(at time.Time) (ns int64, ok bool) {
+	if s := at.Unix(); s < 0 || s >= lastSecond {
+		return 0, false
+	}
+	return at.UnixNano(), true
+}
+
+// instant is now in nanoseconds since 1970, or the nearest that measured can return.
+func instant(now time.Time) int64 {
+	if ns, ok := measured(now); ok {
+		return ns
+	}
+	if now.Unix() < 0 {
+		return 0
+	}
+	return lastSecond * int64(time.Second)
+}
+
+// plus returns c with n in it.
+func (c Cluster) plus(n Node, eligible bool, t Thresholds) Cluster { return c.add(n, eligible, t, 1) }
+
+// minus returns c without n.
+func (c Cluster) minus(n Node, eligible bool, t Thresholds) Cluster { return c.add(n, eligible, t, -1) }
+
+// add counts n sign times. What one node adds is bounded, so that no sum overflows.
+func (c Cluster) add(n Node, eligible bool, t Thresholds, sign int) Cluster {
+	c.Nodes += sign
+	c.Tenants += sign * min(max(n.Tenants, 0), math.MaxInt32)
+	if eligible {
+		c.Eligible += sign
+		c.FreePlaces += sign * min(t.MaxTenantsPerNode-n.Tenants, math.MaxInt32)
 	}
 	return c
 }

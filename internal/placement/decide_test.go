@@ -36,6 +36,10 @@ func old(age time.Duration) func(*placement.Node) {
 	return func(n *placement.Node) { n.MetricsAt = now.Add(-age) }
 }
 
+func at(t time.Time) func(*placement.Node) {
+	return func(n *placement.Node) { n.MetricsAt = t }
+}
+
 func in(r placement.Region) func(*placement.Node) {
 	return func(n *placement.Node) { n.Region = r }
 }
@@ -107,8 +111,8 @@ func TestReasons(t *testing.T) {
 		{node("a", 50, 3), nil},
 		{node("a", 84.2, 3), []string{"memory_pct 84.2 > 80"}},
 		{node("a", 80.04, 3), []string{"memory_pct 80.04 > 80"}},
-		{node("a", 50, 40), []string{"tenant_count 40, limit 40"}},
-		{node("a", 50, -1), []string{"tenant_count -1, limit 40"}},
+		{node("a", 50, 40), []string{"tenant_count 40 >= 40"}},
+		{node("a", 50, -1), []string{"tenant_count -1 < 0"}},
 		{node("a", 50, 3, inactive), []string{"not active"}},
 		{node("a", 50, 3, dedicated), []string{"dedicated to a tenant"}},
 		{node("a", 50, 3, unknown), []string{"memory_pct unknown"}},
@@ -119,8 +123,13 @@ func TestReasons(t *testing.T) {
 		{node("a", 100.1, 3), []string{"memory_pct unknown"}},
 		{node("a", 50, 3, never), []string{"metrics never came"}},
 		{node("a", 50, 3, old(20*time.Minute)), []string{"metrics 20m0s old > 15m0s"}},
+		{node("a", 50, 3, old(15*time.Minute+1)), []string{"metrics 15m1s old > 15m0s"}},
+		{node("a", 50, 3, old(-15*time.Minute)), nil},
+		{node("a", 50, 3, old(-20*time.Minute)), []string{"metrics 20m0s ahead > 15m0s"}},
+		{node("a", 50, 3, at(time.Date(1969, 12, 31, 0, 0, 0, 0, time.UTC))), []string{"metrics never came"}},
+		{node("a", 50, 3, at(time.Date(12026, 7, 1, 0, 0, 0, 0, time.UTC))), []string{"metrics never came"}},
 		{node("a", 99, 41, inactive, dedicated, old(time.Hour)), []string{"not active", "dedicated to a tenant",
-			"tenant_count 41, limit 40", "memory_pct 99 > 80", "metrics 1h0m0s old > 15m0s"}},
+			"tenant_count 41 >= 40", "memory_pct 99 > 80", "metrics 1h0m0s old > 15m0s"}},
 	} {
 		d := placement.Decide(placement.Request{}, snapshot(test.node))
 		if diff := cmp.Diff(test.want, d.Candidates[0].Reasons); diff != "" {
@@ -143,8 +152,13 @@ func TestCandidates(t *testing.T) {
 	if diff := cmp.Diff([]row{{"b", 1}, {"a", 2}, {"c", 0}, {"d", 0}}, got); diff != "" {
 		t.Errorf("candidates (-want +got)\n%s", diff)
 	}
-	if want := (placement.Cluster{Nodes: 4, Eligible: 2, Tenants: 48, FreePlaces: 77}); d.Cluster != want {
-		t.Errorf("cluster = %+v, want %+v", d.Cluster, want)
+	want := map[placement.Region]placement.Cluster{
+		placement.SG: {Nodes: 4, Eligible: 2, Tenants: 48, FreePlaces: 77},
+		placement.EU: {Nodes: 1, Eligible: 1, FreePlaces: 40},
+		placement.US: {},
+	}
+	if diff := cmp.Diff(want, d.Clusters); diff != "" || d.Cluster != want[placement.SG] || d.Total != 4 {
+		t.Errorf("cluster = %+v, total %d, clusters (-want +got)\n%s", d.Cluster, d.Total, diff)
 	}
 }
 
@@ -157,7 +171,7 @@ func anyNode() *rapid.Generator[placement.Node] {
 		n.Region = rapid.SampledFrom(placement.Regions()).Draw(t, "region")
 		n.Active = rapid.IntRange(0, 4).Draw(t, "active") > 0
 		n.Dedicated = rapid.IntRange(0, 4).Draw(t, "dedicated") == 0
-		n.MetricsAt = now.Add(-time.Duration(rapid.IntRange(-60, 1200).Draw(t, "age")) * time.Second)
+		n.MetricsAt = now.Add(-time.Duration(rapid.IntRange(-1200, 1200).Draw(t, "age")) * time.Second)
 		if rapid.IntRange(0, 9).Draw(t, "known") == 0 {
 			n.MemoryPct = nil
 		}
@@ -184,7 +198,7 @@ func anyQuestion(t *rapid.T) (placement.Request, placement.Snapshot) {
 func fit(n placement.Node, region placement.Region) bool {
 	return n.Region == region && n.Active && !n.Dedicated && n.Tenants >= 0 && n.Tenants < 40 &&
 		n.MemoryPct != nil && *n.MemoryPct >= 0 && *n.MemoryPct <= 80 &&
-		!n.MetricsAt.IsZero() && !n.MetricsAt.Before(now.Add(-15*time.Minute))
+		!n.MetricsAt.Before(now.Add(-15*time.Minute)) && !n.MetricsAt.After(now.Add(15*time.Minute))
 }
 
 func TestDecideKeepsTheRules(t *testing.T) {
@@ -222,8 +236,8 @@ func TestDecideKeepsTheRules(t *testing.T) {
 				t.Fatalf("candidate %d contradicts itself: %+v", i, c)
 			}
 		}
-		if _, err := json.Marshal(d.Candidates); err != nil {
-			t.Fatalf("the candidates cannot be sent: %v", err)
+		if _, err := json.Marshal(d.Answer(0)); err != nil {
+			t.Fatalf("the answer cannot be sent: %v", err)
 		}
 	})
 }

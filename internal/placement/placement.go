@@ -3,8 +3,11 @@
 //
 // It is pure: what is known of the world comes in as a [Snapshot], and the whole
 // answer goes out as a [Decision], so that the same question always has the same
-// answer and an old decision can be replayed. A new rule is a new reason in
-// reasons, and nothing else.
+// answer and an old decision can be replayed, see [ParseSnapshot]. [Decide] is the
+// definition: it looks at every node. [Index] gives the same answers, kept up to date
+// node by node. [WhatIf] compares the world with another one.
+//
+// A new rule is a new reason in reasons, and in digestOf whatever else it looks at.
 package placement
 
 import "time"
@@ -76,7 +79,7 @@ type Node struct {
 type Thresholds struct {
 	MemoryPctMax      float64       // at most; PLACEMENT_MEMORY_PCT_MAX
 	MaxTenantsPerNode int           // fewer than; PLACEMENT_MAX_TENANTS_PER_NODE
-	MetricsMaxAge     time.Duration // at most; PLACEMENT_METRICS_MAX_AGE
+	MetricsMaxAge     time.Duration // at most, behind or ahead of our clock; PLACEMENT_METRICS_MAX_AGE
 	DefaultRegion     Region        // of a request that names none; PLACEMENT_DEFAULT_REGION
 }
 
@@ -90,7 +93,7 @@ func DefaultThresholds() Thresholds {
 	}
 }
 
-// A Snapshot is the world as a decision sees it.
+// A Snapshot is the world as a decision sees it. No two of its nodes have the same ID.
 type Snapshot struct {
 	Nodes      []Node
 	Thresholds Thresholds
@@ -117,12 +120,16 @@ const (
 	NoNodesInRegion      Reason = "no_nodes_in_region"
 )
 
-// A Candidate is one node of the region, and what spoke against it.
+// A Candidate is one node of the region with all that was decided on, and what spoke against it.
 type Candidate struct {
-	NodeID    string    `json:"node_id"`
-	Eligible  bool      `json:"eligible"`
-	Rank      int       `json:"rank,omitempty"` // 1 is the best; 0 when not eligible
-	Reasons   []string  `json:"reasons,omitempty"`
+	NodeID    string   `json:"node_id"`
+	Eligible  bool     `json:"eligible"`
+	Rank      int      `json:"rank,omitempty" doc:"1 is the best; absent when not eligible"`
+	Reasons   []string `json:"reasons,omitempty" doc:"what speaks against it, each with its number and the limit"`
+	Active    bool     `json:"active"`
+	Dedicated bool     `json:"dedicated,omitempty"`
+	// MemoryPct is nil for a value that is no percentage, and MetricsAt zero for a time that
+	// no metric can have: neither reaches JSON.
 	MemoryPct *float64  `json:"memory_pct,omitempty"`
 	Tenants   int       `json:"tenant_count"`
 	MetricsAt time.Time `json:"metrics_at,omitzero"`
@@ -132,18 +139,30 @@ type Candidate struct {
 type Cluster struct {
 	Nodes      int `json:"nodes"`
 	Eligible   int `json:"eligible"`
-	Tenants    int `json:"tenants"`
+	Tenants    int `json:"tenants"`     // on all nodes
 	FreePlaces int `json:"free_places"` // on eligible nodes
 }
 
 // A Decision is a placement, and everything that led to it.
 type Decision struct {
-	Placement  Result
-	Reason     Reason
-	Region     Region
-	Candidates []Candidate // every node of the region, the best first
-	Cluster    Cluster     // of the region
+	Placement Result
+	Reason    Reason
+	Tier      Tier // that was asked for, or [Basic]
+	Region    Region
+	// Candidates are the nodes of the region, the best first: all Total of them, or as many
+	// as were asked for.
+	Candidates []Candidate
+	Total      int
+	Cluster    Cluster            // of Region
+	Clusters   map[Region]Cluster // of every region, the empty ones among [Regions] too
 	Thresholds Thresholds
+	// Snapshot is a hash of what was decided on, 32 hex digits. Two decisions have the same
+	// one exactly if they were made on the same things: for a dedicated tier its region; for
+	// any other the region, the limits, and of each node there its id, whether it is active
+	// and dedicated, its tenants, its memory in use, and whether its metrics are fresh. How
+	// old exactly they are is not part of it, nor is another region.
+	Snapshot string
+	At       time.Time // when
 }
 
 // SelectedNodeID is the node that the tenant lands on; empty when a server is to be created.
