@@ -59,6 +59,7 @@ func (r *Run) completion() provision.Completion {
 		Stack:    r.Stack,
 		Hostname: r.Job.CanonicalHostname,
 		RunURL:   r.Attempt.URL,
+		Attempt:  r.Attempt.Number,
 	}
 	if r.Err != nil {
 		c.Status = provision.JobFailed

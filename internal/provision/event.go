@@ -70,4 +70,5 @@ type Completion struct {
 	Error      string    `json:"error,omitempty"` // one sentence
 	ErrorClass Class     `json:"error_class,omitempty"`
 	RunURL     string    `json:"run_url,omitempty"`
+	Attempt    int       `json:"attempt,omitempty"` // of the run, from 1, as GitHub counts; 0 when unknown
 }

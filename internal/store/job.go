@@ -1,8 +1,9 @@
 package store
 
 import (
-	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/pregoi/provision-tenant/internal/placement"
@@ -16,9 +17,15 @@ type Job struct {
 	Tier   placement.Tier
 	Reason placement.Reason // why the placement is what it is
 
-	Tries  int    // how often its run was triggered, or tried to be
-	RunID  string // GitHub's; empty before it is known
-	RunURL string
+	// Attempt counts the runs that were asked for, from 1: Failed → Pending begins another.
+	Attempt int
+	Tries   int    // how often the run of this attempt was triggered, or tried to be
+	RunID   string // GitHub's, of this attempt; empty before it is known
+	RunURL  string
+	// RunAttempt is how often GitHub has run that run, as far as it has reported; 0 when it has not.
+	RunAttempt int
+	// PastRunID is the newest run that is known of the attempts before; empty for none.
+	PastRunID string
 
 	NodeID     string // where the tenant landed; set by a completion
 	Host       string
@@ -33,6 +40,15 @@ type Job struct {
 	EndedAt      time.Time
 }
 
+// A RetryError is why [Store.Work] shall hand a job out again, and after what pause.
+type RetryError struct {
+	After time.Duration // 0 for a default that grows
+	Err   error
+}
+
+func (e *RetryError) Error() string { return e.Err.Error() }
+func (e *RetryError) Unwrap() error { return e.Err }
+
 // A Run is what is known of a job's run when it has been triggered.
 type Run struct {
 	ID, URL string // empty when GitHub did not say
@@ -46,14 +62,13 @@ func Active(s provision.JobStatus) bool { return !s.Terminal() }
 // CanMove reports whether a job may go from one state to another.
 //
 // The way is Pending, Dispatched, Running, and then an end. Reports of it come late and out
-// of order, and a run can be started without us, so a state may be left out but never gone
-// back to. Failed or Cancelled can still become Completed: whoever runs the same job again
-// has repaired it. Nothing else leaves an end.
+// of order, so a state may be left out but never gone back to. Failed and Cancelled lead to
+// Pending, as another attempt; nothing else leaves an end.
 func CanMove(from, to provision.JobStatus) bool {
 	way := []provision.JobStatus{provision.JobPending, provision.JobDispatched, provision.JobRunning}
 	switch {
 	case from.Terminal():
-		return to == provision.JobCompleted && from != provision.JobCompleted
+		return to == provision.JobPending && from != provision.JobCompleted
 	case to.Terminal():
 		return slices.Contains(way, from)
 	}
@@ -61,67 +76,78 @@ func CanMove(from, to provision.JobStatus) bool {
 	return f >= 0 && f < t
 }
 
+// A Report says which run tells us something, as far as that is known.
+type Report int
+
+// The reports.
+const (
+	OfThis  Report = iota // of the run that the job knows, or of one that cannot be told from it
+	OfOlder               // of a run, or an attempt of it, before the one that the job knows
+	OfNewer               // of one after it: somebody has started it again at GitHub
+)
+
+// ReportOf compares the run that reports with the one that j knows. GitHub's ids of runs
+// grow, and an attempt of a run counts from 1. Whoever names no run is taken for this one.
+func ReportOf(j Job, runURL string, attempt int) Report {
+	theirs, ours, past := runID(runURL), runID("/actions/runs/"+j.RunID), runID("/actions/runs/"+j.PastRunID)
+	switch {
+	case theirs == 0:
+		return OfThis
+	case theirs <= past && theirs != ours:
+		return OfOlder
+	case ours == 0:
+		return OfThis
+	case theirs != ours && theirs < ours:
+		return OfOlder
+	case theirs != ours:
+		return OfNewer
+	case attempt == 0 || j.RunAttempt == 0 || attempt == j.RunAttempt:
+		return OfThis
+	case attempt < j.RunAttempt:
+		return OfOlder
+	}
+	return OfNewer
+}
+
+// runID returns the id in the address of a run, such as
+// https://github.com/OWNER/NAME/actions/runs/30433642; 0 where there is none.
+func runID(address string) int64 {
+	_, rest, _ := strings.Cut(address, "/actions/runs/")
+	digits, _, _ := strings.Cut(rest, "/")
+	id, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || id < 0 {
+		return 0
+	}
+	return id
+}
+
+// WithRun returns j with what a report tells of its run.
+func (j Job) WithRun(runURL string, attempt int) Job {
+	if runURL != "" {
+		j.RunURL = runURL
+	}
+	if id := runID(runURL); id != 0 {
+		j.RunID = strconv.FormatInt(id, 10)
+		if attempt != 0 {
+			j.RunAttempt = attempt
+		}
+	}
+	return j
+}
+
+// Again returns j as its next attempt, of which nothing is known yet.
+func (j Job) Again(now time.Time) Job {
+	next := Job{Job: j.Job, Status: provision.JobPending, Tier: j.Tier, Reason: j.Reason,
+		Attempt: j.Attempt + 1, PastRunID: j.PastRunID, CreatedAt: j.CreatedAt, UpdatedAt: now}
+	if j.RunID != "" {
+		next.PastRunID = j.RunID
+	}
+	return next
+}
+
 // A Filter chooses jobs. The zero Filter lets all of them through.
 type Filter struct {
 	Status   provision.JobStatus // empty for any
 	TenantID string              // empty for any
 	Limit    int                 // 0 for no limit
-}
-
-// An Order asks for a tenant to be provisioned.
-type Order struct {
-	Key     Key // the zero Key when the caller gave none
-	JobID   string
-	TraceID string
-	Actor   string // who asks, for the audit
-
-	TenantID string
-	Company  string // may be empty
-	Tier     placement.Tier
-	// Slug is the one asked for. When it is empty, the tenant keeps the one it has, and a new
-	// tenant gets the first of Slugs that is free.
-	Slug  string
-	Slugs []string
-	// Domain is what the hostname ends in: {slug}.{Domain}.
-	Domain string
-
-	// Decide says where the tenant lands. It is called inside the transaction, so it must be
-	// quick, must not use the store, and may be called again when the transaction is.
-	Decide func(World) placement.Decision
-	// Answer makes what the caller is told of the new job; it is stored under Key.
-	Answer func(Job) ([]byte, error)
-	Now    time.Time
-}
-
-// A World is what a decision is made on.
-type World struct {
-	Nodes []placement.Node // as [Store.Placeable] returns them
-	// At is the node that the tenant was completed on before; empty for a new one.
-	At string
-}
-
-// A Key makes an order happen once. Its zero value makes no promise.
-type Key struct {
-	Scope string // the caller and the route: what another chose as Value is not ours
-	Value string // Idempotency-Key, as it was sent
-	Hash  string // of the request; another one under the same key is refused
-}
-
-// A Receipt is what came of an order.
-type Receipt struct {
-	Job      Job
-	Answer   []byte
-	Replayed bool // the order had been taken before, and Answer is of then
-}
-
-// An ActiveJobError refuses an order for a tenant that has a job on its way.
-type ActiveJobError struct{ Job Job }
-
-func (e *ActiveJobError) Error() string {
-	return fmt.Sprintf("tenant %s has the job %s already, which is %s", e.Job.TenantID, e.Job.ID, e.Job.Status)
-}
-
-// Unwrap gives the error its class.
-func (e *ActiveJobError) Unwrap() error {
-	return &provision.Error{Class: provision.Conflict, Text: e.Error(), Next: "wait until that job has ended"}
 }

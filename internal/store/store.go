@@ -3,16 +3,19 @@
 //
 // [Store] is the whole of it, in the control plane's words; every method is one
 // transaction. What a Store must do is written down as tests in storetest, which each
-// implementation runs; sqlite is the one for a single machine. To add a question, add a
-// method here, its test to storetest, and its statement to the implementations.
+// implementation runs: sqlite for a single machine, postgres for several. What those two do
+// is in sqlstore. To add a question, add a method here, its test to storetest, and its
+// statement to sqlstore.
 //
 // The package also holds the rules that every implementation shares: which state of a job
-// may follow which, see [CanMove], and what an audit entry says.
+// may follow which, see [CanMove], whose report counts, see [ReportOf], and what an audit
+// entry says.
 package store
 
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"time"
 
 	"github.com/pregoi/provision-tenant/internal/placement"
@@ -36,21 +39,35 @@ type Store interface {
 	Job(ctx context.Context, id string) (Job, error)
 	// Jobs returns the jobs that f lets through, the newest first.
 	Jobs(ctx context.Context, f Filter) ([]Job, error)
-	// Claim takes the oldest Pending job that is due at now, so that nobody else takes it
-	// before until; ok is false when there is none.
-	Claim(ctx context.Context, now, until time.Time) (j Job, ok bool, err error)
-	// Postpone makes a Pending job due at until, and remembers why. A job in another state
-	// is left alone.
-	Postpone(ctx context.Context, id string, until time.Time, why string) error
+	// Work hands every Pending job to handle, until ctx is done; then it waits for what is
+	// under way. A job is handed out by one process at a time, however many share the
+	// database, and again after a crash in the middle of it. Handle returns nil when it has
+	// settled the job, by Dispatched or Abandon; after an error the job is handed out again,
+	// after the pause of a [RetryError] and otherwise of a default that grows. try counts from 1.
+	// A job that is not Pending any more is not handed out.
+	Work(ctx context.Context, handle func(ctx context.Context, j Job, try int) error) error
 	// Dispatched records the run of a job, and moves it from Pending to [provision.JobDispatched].
 	// A job whose run has reported already keeps its state.
 	Dispatched(ctx context.Context, id string, r Run, now time.Time) error
 	// Abandon ends a Pending job, whose run cannot be triggered, as Failed. A job in another
 	// state is left alone: its run has started after all.
 	Abandon(ctx context.Context, id string, why error, now time.Time) error
-	// Complete ends a job as its run says. changed is false, and nothing is stored, when it may
-	// not move there, see [CanMove], or when it has ended and is not its tenant's newest.
-	Complete(ctx context.Context, c provision.Completion, now time.Time) (j Job, changed bool, err error)
+	// Complete ends a job as its run says. Refused is why nothing was changed, in a sentence for
+	// the caller: the job has ended, or the report is of an older run or attempt, see [ReportOf].
+	// It is empty when the job was changed. A job of another tenant is a conflict. A report of a
+	// newer run of a Failed or Cancelled job that is its tenant's newest is a retry that somebody
+	// began at GitHub: the job becomes Pending as by Retry, and then ends as the report says.
+	// AddEvents takes a newer run's first event in the same way.
+	Complete(ctx context.Context, c provision.Completion, now time.Time) (j Job, refused string, err error)
+	// Retry makes a Failed or Cancelled job Pending again, as its next attempt, and hands it to
+	// Work. A job that has not ended so, or whose tenant has a newer one, is a conflict.
+	Retry(ctx context.Context, id, actor string, now time.Time) (Job, error)
+	// Stuck returns up to limit jobs, the oldest first, that were Dispatched before the one
+	// time and have reported nothing, or have been Running and silent since before the other.
+	Stuck(ctx context.Context, dispatchedBefore, silentBefore time.Time, limit int) ([]Job, error)
+	// Settle ends a job that the sweeper has found out about, provided that it is still as it
+	// was when j was read: in the same state and attempt. Otherwise it changes nothing.
+	Settle(ctx context.Context, j Job, c provision.Completion, now time.Time) (changed bool, err error)
 	// Audit returns what was recorded of a job, the oldest first.
 	Audit(ctx context.Context, jobID string) ([]AuditEntry, error)
 
@@ -61,9 +78,10 @@ type Store interface {
 	// Nodes returns every node, by id. A node's TenantCount is what its agent last counted,
 	// or the tenants that were completed on it where those are more.
 	Nodes(ctx context.Context) ([]provision.Node, error)
-	// Placeable returns every node as placement sees it: jobs on their way to a node count as
-	// its tenants.
-	Placeable(ctx context.Context) ([]placement.Node, error)
+	// Placement calls f with an index of every node as placement sees it: jobs on their way to
+	// a node count as its tenants. It holds what was committed before the call; f must be
+	// quick, and must not keep the index.
+	Placement(ctx context.Context, f func(*placement.Index)) error
 	// PutMetrics replaces what is known of a node's load.
 	PutMetrics(ctx context.Context, m Metrics) error
 
@@ -74,6 +92,28 @@ type Store interface {
 	TraceEvents(ctx context.Context, traceID string) ([]provision.Event, error)
 	// JobEvents returns the events of a job, in order, also those without a trace.
 	JobEvents(ctx context.Context, jobID string) ([]provision.Event, error)
+
+	// Counts returns what there is of everything, for metrics.
+	Counts(ctx context.Context) (Counts, error)
+	// Prune forgets idempotency keys and metrics snapshots that came before then.
+	Prune(ctx context.Context, before time.Time) error
+	Close() error
+}
+
+// Options are what every implementation is opened with.
+type Options struct {
+	// Thresholds are those of the index that orders are decided on.
+	Thresholds placement.Thresholds
+	// Log gets what nobody is told of in an answer; nil for silence.
+	Log *slog.Logger
+}
+
+// Counts says how many there are.
+type Counts struct {
+	Jobs    map[provision.JobStatus]int
+	Tenants map[string]int // by status
+	Nodes   map[provision.NodeStatus]int
+	Oldest  time.Time // when the oldest job that is Pending was made; zero for none
 }
 
 // Metrics are what a node's agent pushes.
@@ -98,9 +138,9 @@ type AuditEntry struct {
 	Detail   json.RawMessage
 }
 
-// maxCandidates is how many nodes an audit entry names: enough to see why, however large
-// the cluster is.
-const maxCandidates = 20
+// maxCandidates is how many nodes an audit entry names: enough to see why, and so few that
+// they are not most of what an order writes, however large the cluster is.
+const maxCandidates = 5
 
 // DecisionDetail is the detail of an "enqueue" entry: the decision and what led to it.
 func DecisionDetail(d placement.Decision) (json.RawMessage, error) {
@@ -110,6 +150,7 @@ func DecisionDetail(d placement.Decision) (json.RawMessage, error) {
 		"decision_reason": d.Reason,
 		"candidates":      d.Candidates[:min(len(d.Candidates), maxCandidates)],
 		"cluster":         d.Cluster,
+		"snapshot":        d.Snapshot,
 	})
 }
 

@@ -16,14 +16,15 @@ import (
 )
 
 func TestStore(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) store.Store {
-		return open(t, filepath.Join(t.TempDir(), "test.db"))
+	storetest.Run(t, func(t *testing.T) storetest.Database {
+		path := filepath.Join(t.TempDir(), "test.db")
+		return func(t *testing.T) store.Store { return open(t, path) }
 	})
 }
 
-func open(t *testing.T, path string) *sqlite.DB {
+func open(t testing.TB, path string) *sqlite.DB {
 	t.Helper()
-	db, err := sqlite.Open(t.Context(), path)
+	db, err := sqlite.Open(t.Context(), path, store.Options{Thresholds: storetest.Thresholds()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +39,7 @@ func open(t *testing.T, path string) *sqlite.DB {
 func order(tenant string) store.Order {
 	return store.Order{JobID: "job_" + tenant, TenantID: tenant, Slug: tenant, Domain: "example.com", Tier: placement.Basic,
 		Decide: func(w store.World) placement.Decision {
-			return placement.Decide(placement.Request{}, placement.Snapshot{Nodes: w.Nodes})
+			return w.Nodes.Decide(placement.Request{}, time.Now(), placement.DefaultCandidates)
 		},
 		Answer: func(store.Job) ([]byte, error) { return []byte("{}"), nil }, Now: time.Now()}
 }
@@ -99,14 +100,14 @@ func TestFileIsPrivate(t *testing.T) {
 
 func TestOpenErrors(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := sqlite.Open(t.Context(), dir); provision.ClassOf(err) != provision.Invalid {
+	if _, err := sqlite.Open(t.Context(), dir, store.Options{}); provision.ClassOf(err) != provision.Invalid {
 		t.Errorf("Open of a folder: %v, want an invalid one", err)
 	}
 	file := filepath.Join(dir, "no.db")
 	if err := os.WriteFile(file, []byte("this is no database, and long enough to be seen to be none, whatever it says.....................\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if db, err := sqlite.Open(t.Context(), file); err == nil {
+	if db, err := sqlite.Open(t.Context(), file, store.Options{}); err == nil {
 		t.Errorf("Open of another file: no error (%v)", db.Close())
 	}
 }

@@ -26,7 +26,7 @@ func enqueueStores(t *testing.T, s store.Store) {
 		Job: provision.Job{ID: "job_acme", TenantID: "acme", Region: placement.SG, CreateNewServer: true, Dedicated: true,
 			SubdomainSlug: "acme", CanonicalHostname: "acme.example.com", TraceID: "trace_acme"},
 		Status: provision.JobPending, Tier: placement.Enterprise, Reason: placement.DedicatedTier,
-		CreatedAt: now, UpdatedAt: now,
+		Attempt: 1, CreatedAt: now, UpdatedAt: now,
 	}
 	if diff := cmp.Diff(want, r.Job); diff != "" {
 		t.Errorf("Enqueue's job (-want +got):\n%s", diff)
@@ -101,6 +101,25 @@ func oneActiveJob(t *testing.T, s store.Store) {
 	}
 }
 
+// newTenants are asked for by those who have shown no right to one that there is.
+func newTenants(t *testing.T, s store.Store) {
+	o := order("acme")
+	o.New, o.Key = true, store.Key{Scope: "a", Value: "k", Hash: "h"}
+	first := mustEnqueue(t, s, o)
+	if r, err := s.Enqueue(t.Context(), o); err != nil || !r.Replayed || r.Job.ID != first.ID {
+		t.Errorf("the order again: %+v, %v", r, err)
+	}
+	for _, status := range []provision.JobStatus{provision.JobPending, provision.JobFailed} {
+		bring(t, s, first.ID, "acme", status)
+		o.JobID, o.Key.Value = "job_2", "k2"
+		_, err := s.Enqueue(t.Context(), o)
+		wantClass(t, "a tenant that there is", err, provision.Conflict)
+		if errors.As(err, new(*store.ActiveJobError)) {
+			t.Errorf("a stranger is told of the job: %v", err)
+		}
+	}
+}
+
 func slugs(t *testing.T, s store.Store) {
 	free := order("a1")
 	free.Slug, free.Slugs = "", []string{"first", "second"}
@@ -164,24 +183,31 @@ func tenantReturns(t *testing.T, s store.Store) {
 	wantClass(t, "another slug for the tenant", err, provision.Conflict)
 }
 
-// lastPlace lets ten tenants ask at once, where two have room.
-func lastPlace(t *testing.T, s store.Store) {
-	mustNode(t, s, "n1")
+// lastPlace lets ten tenants ask two processes at once, where two have room.
+func lastPlace(t *testing.T, open Database) {
+	both := []store.Store{open(t), open(t)}
+	mustNode(t, both[0], "n1")
 	var mu sync.Mutex
-	placed := 0
+	n := 0
 	atOnce(10, func(i int) {
-		r, err := s.Enqueue(t.Context(), order(fmt.Sprint("tenant", i)))
+		r, err := both[i%2].Enqueue(t.Context(), order(fmt.Sprint("tenant", i)))
 		if err != nil {
 			t.Errorf("Enqueue: %v", err)
 		}
 		mu.Lock()
 		defer mu.Unlock()
 		if r.Job.TargetServerID == "n1" {
-			placed++
+			n++
 		}
 	})
-	if placed != 2 {
-		t.Errorf("%d tenants placed on a node with room for 2", placed)
+	if n != 2 {
+		t.Errorf("%d tenants placed on a node with room for 2", n)
+	}
+	for i, s := range both {
+		mustNode(t, s, fmt.Sprint("n", 5+i)) // so that it sees what the other has done
+		if n := placed(t, s)["n1"]; n.Tenants != 2 {
+			t.Errorf("store %d sees %d tenants on the node", i, n.Tenants)
+		}
 	}
 }
 

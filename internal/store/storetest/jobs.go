@@ -42,53 +42,6 @@ func listing(t *testing.T, s store.Store) {
 	}
 }
 
-func claims(t *testing.T, s store.Store) {
-	claim := func(at time.Time) string {
-		t.Helper()
-		j, ok, err := s.Claim(t.Context(), at, at.Add(time.Minute))
-		if err != nil || ok != (j.ID != "") {
-			t.Fatalf("Claim = %+v, %v, %v", j, ok, err)
-		}
-		return j.ID
-	}
-	if got := claim(now); got != "" {
-		t.Errorf("claimed %s from an empty store", got)
-	}
-	mustEnqueue(t, s, order("a"))
-	later := order("b")
-	later.Now = now.Add(time.Second)
-	mustEnqueue(t, s, later)
-	at := now.Add(2 * time.Second)
-	if a, b, none := claim(at), claim(at), claim(at); a != "job_a" || b != "job_b" || none != "" {
-		t.Errorf("claimed %q, %q, %q, want job_a, job_b and none", a, b, none)
-	}
-	if got := claim(at.Add(time.Minute)); got != "job_a" {
-		t.Errorf("claimed %q after the claim ran out, want job_a", got)
-	}
-	if j := mustJob(t, s, "job_a"); j.Tries != 2 {
-		t.Errorf("%d tries, want 2", j.Tries)
-	}
-	if err := s.Postpone(t.Context(), "job_b", at.Add(time.Hour), "limited"); err != nil {
-		t.Fatal(err)
-	}
-	if got := claim(at.Add(30 * time.Minute)); got != "job_a" {
-		t.Errorf("claimed %q, want job_a: job_b was postponed", got)
-	}
-	if j := mustJob(t, s, "job_b"); j.Error != "limited" {
-		t.Errorf("job_b says %q, want why it waits", j.Error)
-	}
-	if err := s.Dispatched(t.Context(), "job_b", store.Run{ID: "42", URL: "https://example.com/42"}, at); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Postpone(t.Context(), "job_b", now, "late"); err != nil {
-		t.Fatal(err)
-	}
-	j := mustJob(t, s, "job_b")
-	if j.Status != provision.JobDispatched || j.RunID != "42" || j.RunURL != "https://example.com/42" || j.Error != "" || !j.DispatchedAt.Equal(at) {
-		t.Errorf("dispatched job: %+v", j)
-	}
-}
-
 // states walks every job from every state to every other.
 func states(t *testing.T, s store.Store) {
 	for _, test := range []struct {
@@ -108,8 +61,10 @@ func states(t *testing.T, s store.Store) {
 		{provision.JobCompleted, provision.JobFailed, provision.JobCompleted},
 		{provision.JobFailed, provision.JobRunning, provision.JobFailed},
 		{provision.JobFailed, provision.JobCancelled, provision.JobFailed},
-		{provision.JobFailed, provision.JobCompleted, provision.JobCompleted},
-		{provision.JobCancelled, provision.JobCompleted, provision.JobCompleted},
+		{provision.JobFailed, provision.JobCompleted, provision.JobFailed},
+		{provision.JobCancelled, provision.JobCompleted, provision.JobCancelled},
+		{provision.JobFailed, provision.JobPending, provision.JobPending},
+		{provision.JobCancelled, provision.JobPending, provision.JobPending},
 	} {
 		tenant := string("from-" + test.from + "-to-" + test.to)
 		id := mustEnqueue(t, s, order(tenant)).ID
@@ -143,6 +98,10 @@ func bring(t *testing.T, s store.Store, id, tenant string, to provision.JobStatu
 	t.Helper()
 	var err error
 	switch to {
+	case provision.JobPending:
+		if mustJob(t, s, id).Status != to {
+			_, err = s.Retry(t.Context(), id, "test", now)
+		}
 	case provision.JobDispatched:
 		err = s.Dispatched(t.Context(), id, store.Run{ID: "1"}, now)
 	case provision.JobRunning:
@@ -174,46 +133,22 @@ func completions(t *testing.T, s store.Store) {
 	_, _, err = s.Complete(t.Context(), other, now)
 	wantClass(t, "no end", err, provision.Invalid)
 
-	j, changed, err := s.Complete(t.Context(), c, now)
-	if err != nil || !changed || j.Status != provision.JobCompleted || j.NodeID != "n1" || j.Host != c.Host ||
+	j, refused, err := s.Complete(t.Context(), c, now)
+	if err != nil || refused != "" || j.Status != provision.JobCompleted || j.NodeID != "n1" || j.Host != c.Host ||
 		j.Stack != "sg" || j.RunURL != c.RunURL || !j.EndedAt.Equal(now) {
-		t.Errorf("Complete = %+v, %v, %v", j, changed, err)
+		t.Errorf("Complete = %+v, %q, %v", j, refused, err)
 	}
-	again, changed, err := s.Complete(t.Context(), c, now.Add(time.Hour))
-	if diff := cmp.Diff(j, again); err != nil || changed || diff != "" {
-		t.Errorf("the same again: %v, %v (-first +again):\n%s", changed, err, diff)
+	again, refused, err := s.Complete(t.Context(), c, now.Add(time.Hour))
+	if diff := cmp.Diff(j, again); err != nil || refused == "" || diff != "" {
+		t.Errorf("the same again: %q, %v (-first +again):\n%s", refused, err, diff)
 	}
-}
-
-func repaired(t *testing.T, s store.Store) {
-	mustEnqueue(t, s, order("acme"))
-	failed := provision.Completion{JobID: "job_acme", TenantID: "acme", Status: provision.JobFailed,
-		Error: "dns: refused", ErrorClass: provision.Conflict}
-	if j, _, err := s.Complete(t.Context(), failed, now); err != nil || j.Error != "dns: refused" || j.ErrorClass != provision.Conflict {
-		t.Fatalf("Complete = %+v, %v", j, err)
-	}
-	second := order("acme")
-	second.JobID, second.Now = "job_2", now.Add(time.Second)
-	mustEnqueue(t, s, second)
-	repaired := failed
-	repaired.Status, repaired.Error, repaired.ErrorClass = provision.JobCompleted, "", ""
-	if j, changed, err := s.Complete(t.Context(), repaired, now); err != nil || changed || j.Status != provision.JobFailed {
-		t.Errorf("an older job's run again: %+v, %v, %v, want no change", j, changed, err)
-	}
-	if err := s.Abandon(t.Context(), "job_2", provision.Errorf(provision.Denied, "no token"), now); err != nil {
+	if err := s.Abandon(t.Context(), j.ID, errors.New("late"), now); err != nil {
 		t.Fatal(err)
 	}
-	if j := mustJob(t, s, "job_2"); j.Status != provision.JobFailed || j.Error != "no token" || j.ErrorClass != provision.Denied {
-		t.Errorf("abandoned job: %+v", j)
-	}
-	repaired.JobID = "job_2"
-	if j, changed, err := s.Complete(t.Context(), repaired, now); err != nil || !changed || j.Status != provision.JobCompleted || j.Error != "" {
-		t.Errorf("the newest job's run again: %+v, %v, %v, want Completed", j, changed, err)
-	}
-	if err := s.Abandon(t.Context(), "job_2", errors.New("late"), now); err != nil {
+	if err := s.Dispatched(t.Context(), j.ID, store.Run{ID: "42", URL: "https://example.com/42", Doubt: "?"}, now); err != nil {
 		t.Fatal(err)
 	}
-	if j := mustJob(t, s, "job_2"); j.Status != provision.JobCompleted || j.Error != "" {
-		t.Errorf("abandoned after its end: %+v", j)
+	if late := mustJob(t, s, j.ID); late.Status != provision.JobCompleted || late.Error != "" || late.RunURL != c.RunURL {
+		t.Errorf("abandoned and dispatched after its end: %+v", late)
 	}
 }

@@ -83,22 +83,31 @@ func metrics(t *testing.T, s store.Store) {
 	}
 }
 
+// placed returns the nodes as placement sees them.
+func placed(t *testing.T, s store.Store) map[string]placement.Node {
+	t.Helper()
+	list := map[string]placement.Node{}
+	if err := s.Placement(t.Context(), func(x *placement.Index) {
+		for _, n := range x.Nodes() {
+			list[n.ID] = n
+		}
+	}); err != nil {
+		t.Fatalf("Placement = %v", err)
+	}
+	return list
+}
+
 func counting(t *testing.T, s store.Store) {
 	count := func(what, id string, want int) {
 		t.Helper()
-		list, err := s.Placeable(t.Context())
-		for _, n := range list {
-			if n.ID == id && n.Tenants == want && err == nil {
-				return
-			}
+		if n := placed(t, s)[id]; n.Tenants != want {
+			t.Errorf("%s: %+v, want %d tenants on %s", what, n, want, id)
 		}
-		t.Errorf("%s: nodes %+v, %v, want %d tenants on %s", what, list, err, want, id)
 	}
 	mustNode(t, s, "n1")
-	list, err := s.Placeable(t.Context())
-	want := []placement.Node{{ID: "n1", Region: placement.SG, Active: true, MemoryPct: new(20.5), MetricsAt: now}}
-	if diff := cmp.Diff(want, list); err != nil || diff != "" {
-		t.Errorf("Placeable: %v (-want +got):\n%s", err, diff)
+	want := map[string]placement.Node{"n1": {ID: "n1", Region: placement.SG, Active: true, MemoryPct: new(20.5), MetricsAt: now}}
+	if diff := cmp.Diff(want, placed(t, s)); diff != "" {
+		t.Errorf("Placement (-want +got):\n%s", diff)
 	}
 
 	if j := mustEnqueue(t, s, order("a")); j.TargetServerID != "n1" {

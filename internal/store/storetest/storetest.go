@@ -11,36 +11,70 @@ import (
 	"github.com/pregoi/provision-tenant/internal/store"
 )
 
-// Run holds the stores that open makes to the interface. Each is empty and used by one test.
-func Run(t *testing.T, open func(t *testing.T) store.Store) {
+// A Database is an empty database for one test: each call opens another store in it, as
+// another process would, with [Thresholds]. It is closed at the end of the test.
+type Database func(t *testing.T) store.Store
+
+// Run holds the stores in the databases that make makes to the interface.
+func Run(t *testing.T, makeDatabase func(t *testing.T) Database) {
+	alone := func(test func(*testing.T, store.Store)) func(*testing.T, Database) {
+		return func(t *testing.T, open Database) { test(t, open(t)) }
+	}
 	tests := []struct {
 		name string
-		test func(*testing.T, store.Store)
+		test func(*testing.T, Database)
 	}{
-		{"enqueue stores all of it", enqueueStores},
-		{"an idempotency key makes an order happen once", idempotency},
-		{"a tenant has one job on its way", oneActiveJob},
-		{"a slug has one owner", slugs},
-		{"a race for a slug has one winner", slugRace},
-		{"a tenant keeps its slug and its place", tenantReturns},
+		{"enqueue stores all of it", alone(enqueueStores)},
+		{"an idempotency key makes an order happen once", alone(idempotency)},
+		{"a key that is being decided on", alone(inFlight)},
+		{"the same order a hundred times at once", identical},
+		{"a hundred orders for a tenant at once", conflicting},
+		{"an order for a world that has moved", alone(moved)},
+		{"a tenant has one job on its way", alone(oneActiveJob)},
+		{"a stranger gets no tenant that there is", alone(newTenants)},
+		{"a slug has one owner", alone(slugs)},
+		{"a race for a slug has one winner", alone(slugRace)},
+		{"a tenant keeps its slug and its place", alone(tenantReturns)},
 		{"orders at once do not overfill a node", lastPlace},
-		{"jobs are listed", listing},
-		{"a claim is exclusive and runs out", claims},
-		{"the states of a job", states},
-		{"a completion is taken once", completions},
-		{"a run again repairs a failed job", repaired},
-		{"nodes are registered once", nodes},
-		{"metrics replace each other", metrics},
-		{"what counts as a node's tenant", counting},
-		{"events are stored once and in order", events},
-		{"a job's first event makes it running", firstEvent},
+		{"a refused order leaves nothing", alone(refusedTogether)},
+		{"a failed order does not fail its neighbours", alone(failedTogether)},
+		{"an order whose caller has gone", alone(gone)},
+		{"jobs are listed", alone(listing)},
+		{"the states of a job", alone(states)},
+		{"a completion is taken once", alone(completions)},
+		{"late and early reports", alone(reports)},
+		{"a job is retried", alone(retries)},
+		{"what has been run again at GitHub", alone(rerun)},
+		{"stuck jobs are found", alone(stuck)},
+		{"the sweeper settles what has not moved", alone(settled)},
+		{"work hands out every job", alone(workAll)},
+		{"work tries again, after the pause", alone(workRetries)},
+		{"work leaves alone what is settled", alone(workSettled)},
+		{"work is stopped in the middle", alone(workStops)},
+		{"work by two processes", workTwice},
+		{"nodes are registered once", alone(nodes)},
+		{"metrics replace each other", alone(metrics)},
+		{"what counts as a node's tenant", alone(counting)},
+		{"the index is what is in the tables", indexed},
+		{"events are stored once and in order", alone(events)},
+		{"a job's first event makes it running", alone(firstEvent)},
+		{"everything is counted", alone(counts)},
+		{"old keys are forgotten", alone(pruned)},
+		{"after the end", alone(closed)},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			test.test(t, open(t))
+			test.test(t, makeDatabase(t))
 		})
 	}
+}
+
+// Thresholds are what the stores are opened with: there is room for two tenants on a node.
+func Thresholds() placement.Thresholds {
+	limits := placement.DefaultThresholds()
+	limits.MaxTenantsPerNode = 2
+	return limits
 }
 
 // now is when everything happens, unless a test says later.
@@ -62,13 +96,10 @@ func order(tenant string) store.Order {
 	}
 }
 
-// decide is placement itself, with room for two tenants on a node.
+// decide is placement itself.
 func decide(tier placement.Tier) func(store.World) placement.Decision {
 	return func(w store.World) placement.Decision {
-		limits := placement.DefaultThresholds()
-		limits.MaxTenantsPerNode = 2
-		return placement.Decide(placement.Request{Tier: tier},
-			placement.Snapshot{Nodes: w.Nodes, Thresholds: limits, Now: now})
+		return w.Nodes.Decide(placement.Request{Tier: tier}, now, placement.DefaultCandidates)
 	}
 }
 

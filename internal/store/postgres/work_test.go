@@ -1,0 +1,138 @@
+package postgres_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/pregoi/provision-tenant/internal/postgrestest"
+	"github.com/pregoi/provision-tenant/internal/store"
+	"github.com/pregoi/provision-tenant/internal/store/postgres"
+)
+
+// killed kills a process in the middle of its jobs: another gets them soon, and none of them
+// that is under way here.
+func killed(t *testing.T, s *postgrestest.Server, database string) {
+	const n = 3
+	address := s.Address(database)
+	db := open(t, address)
+	for i := range n {
+		if _, err := db.Enqueue(t.Context(), order(fmt.Sprint("tenant", i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	victim := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestServer$")
+	victim.Env = append(os.Environ(), "STORE_TO_KILL="+address)
+	out, err := victim.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := victim.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	for begun := 0; begun < n && lines.Scan(); {
+		if strings.HasPrefix(lines.Text(), "begun ") {
+			begun++
+		}
+	}
+
+	var alive atomic.Bool
+	alive.Store(true)
+	seen := make(chan int, 10*n)
+	release := make(chan struct{})
+	for _, db := range []*postgres.DB{db, open(t, address)} {
+		work(t, db, func(ctx context.Context, j store.Job, try int) error {
+			if alive.Load() {
+				t.Errorf("%s is handed out while another process has it", j.ID)
+			}
+			seen <- try
+			<-release
+			return db.Dispatched(ctx, j.ID, store.Run{ID: "1"}, time.Now())
+		})
+	}
+	<-time.After(3500 * time.Millisecond) // by then it would be taken for gone
+	alive.Store(false)
+	began := time.Now()
+	if err := victim.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = victim.Wait() // it was killed
+	for range n {
+		if try := await(t, seen); try != 2 {
+			t.Errorf("try %d, want 2", try)
+		}
+	}
+	took := time.Since(began)
+	t.Logf("handed out again after %s", took)
+	if took > 15*time.Second {
+		t.Errorf("it took %s to hand them out again", took)
+	}
+	close(release)
+	if len(seen) > 0 {
+		t.Errorf("%d were handed out twice", len(seen))
+	}
+}
+
+// hang begins jobs and does not end them.
+func hang(t *testing.T, address string) {
+	if err := open(t, address).Work(t.Context(), func(ctx context.Context, j store.Job, _ int) error {
+		fmt.Println("begun", j.ID)
+		<-ctx.Done()
+		return ctx.Err()
+	}); err != nil {
+		t.Error(err)
+	}
+}
+
+// cutOff takes the connection from a process by which others see it: it stops its jobs, and
+// begins them again.
+func cutOff(t *testing.T, s *postgrestest.Server, database string) {
+	address := s.Address(database)
+	db := open(t, address)
+	begun, ended := make(chan int, 10), make(chan error, 10)
+	work(t, db, func(ctx context.Context, j store.Job, try int) error {
+		begun <- try
+		if try > 1 {
+			return db.Dispatched(ctx, j.ID, store.Run{ID: "1"}, time.Now())
+		}
+		<-ctx.Done()
+		ended <- ctx.Err()
+		return ctx.Err()
+	})
+	if _, err := db.Enqueue(t.Context(), order("acme")); err != nil {
+		t.Fatal(err)
+	}
+	await(t, begun)
+	s.Exec(t, database, `SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock'
+		AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`)
+	began := time.Now()
+	await(t, ended)
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("it was noticed after %s", took)
+	}
+	await(t, begun)
+	if j, err := db.Job(t.Context(), "job_acme"); err != nil || j.Error != "" {
+		t.Errorf("the job: %+v, %v", j, err)
+	}
+}
+
+// work lets db hand out jobs until the end of the test.
+func work(t *testing.T, db *postgres.DB, handle func(ctx context.Context, j store.Job, try int) error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- db.Work(ctx, handle) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Work = %v", err)
+		}
+	})
+}

@@ -1,0 +1,146 @@
+package sqlstore
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/riverqueue/river"
+
+	"github.com/pregoi/provision-tenant/internal/provision"
+	"github.com/pregoi/provision-tenant/internal/store"
+)
+
+// Dispatched implements [store.Store].
+func (db *DB) Dispatched(ctx context.Context, id string, r store.Run, now time.Time) error {
+	return db.write(ctx, "dispatched job "+id, func(ctx context.Context, t *turn) error {
+		j, err := job(ctx, t, id)
+		if err != nil {
+			return err
+		}
+		if j.DispatchedAt.IsZero() {
+			j.DispatchedAt = now
+		}
+		if j.RunID == "" {
+			j.RunID = r.ID
+		}
+		if j.RunURL == "" {
+			j.RunURL = r.URL
+		}
+		if j.Status == provision.JobPending {
+			j.Tries++
+			j.Error, j.ErrorClass = r.Doubt, ""
+		}
+		_, err = t.move(ctx, j, provision.JobDispatched, "trigger", r.Doubt, now)
+		return err
+	})
+}
+
+// move stores j, with another state if it may have that, and records it.
+func (t *turn) move(ctx context.Context, j store.Job, to provision.JobStatus, actor, why string, now time.Time) (store.Job, error) {
+	from := j.Status
+	j.UpdatedAt = now
+	if !store.CanMove(from, to) {
+		return j, t.save(ctx, j)
+	}
+	j.Status = to
+	if err := t.save(ctx, j); err != nil {
+		return j, err
+	}
+	if store.Active(from) != store.Active(to) {
+		t.nodes[j.TargetServerID], t.jobs[j.ID] = true, true // they have one more on its way, or one less
+	}
+	detail, err := store.StatusDetail(from, to, why)
+	if err != nil {
+		return j, err
+	}
+	_, err = t.Exec(ctx, insertAudit, auditRow(store.AuditEntry{At: now, Actor: actor, Action: "status", JobID: j.ID, TenantID: j.TenantID, Detail: detail})...)
+	return j, err
+}
+
+// Abandon implements [store.Store].
+func (db *DB) Abandon(ctx context.Context, id string, why error, now time.Time) error {
+	return db.write(ctx, "abandon job "+id, func(ctx context.Context, t *turn) error {
+		j, err := job(ctx, t, id)
+		if err != nil || j.Status != provision.JobPending {
+			return err
+		}
+		j.Tries++
+		_, err = t.end(ctx, j, provision.Completion{JobID: id, TenantID: j.TenantID, Status: provision.JobFailed,
+			Error: why.Error(), ErrorClass: provision.ClassOf(why)}, "trigger", now)
+		return err
+	})
+}
+
+// end ends j, which has not ended, as c says, and stores where its tenant is now.
+func (t *turn) end(ctx context.Context, j store.Job, c provision.Completion, actor string, now time.Time) (store.Job, error) {
+	j = j.WithRun(c.RunURL, c.Attempt)
+	j.NodeID, j.Host, j.Stack, j.Error, j.ErrorClass, j.EndedAt = c.NodeID, c.Host, c.Stack, c.Error, c.ErrorClass, now
+	j, err := t.move(ctx, j, c.Status, actor, c.Error, now)
+	if err != nil || c.Status != provision.JobCompleted {
+		return j, err
+	}
+	was, err := one(ctx, t, "SELECT node_id FROM tenants_master WHERE tenant_id = $1", []any{j.TenantID}, scan[string])
+	if err != nil {
+		return j, err
+	}
+	if was != nil {
+		t.nodes[*was] = true
+	}
+	t.nodes[c.NodeID] = true
+	_, err = t.Exec(ctx, "UPDATE tenants_master SET status = 'Active', node_id = $1, updated_at = $2 WHERE tenant_id = $3",
+		c.NodeID, stamp(now), j.TenantID)
+	return j, err
+}
+
+// Retry implements [store.Store].
+func (db *DB) Retry(ctx context.Context, id, actor string, now time.Time) (j store.Job, err error) {
+	err = db.write(ctx, "retry job "+id, func(ctx context.Context, t *turn) (err error) {
+		if j, err = job(ctx, t, id); err != nil {
+			return err
+		}
+		if !store.CanMove(j.Status, provision.JobPending) {
+			return &provision.Error{Class: provision.Conflict, Text: fmt.Sprintf("job %s is %s", id, j.Status),
+				Next: "a job that is Failed or Cancelled can be retried"}
+		}
+		newest, err := t.newest(ctx, j)
+		if err != nil {
+			return err
+		}
+		if newest != id {
+			return &provision.Error{Class: provision.Conflict, Text: fmt.Sprintf("tenant %s has a newer job, %s", j.TenantID, newest),
+				Next: "look at that job"}
+		}
+		if j, err = t.again(ctx, j, actor, "retry", now); err != nil {
+			return err
+		}
+		return t.Trigger(ctx, []river.InsertManyParams{{Args: Args{JobID: j.ID, Attempt: j.Attempt}}})
+	})
+	if err != nil {
+		return store.Job{}, err
+	}
+	return j, nil
+}
+
+// Stuck implements [store.Store].
+func (db *DB) Stuck(ctx context.Context, dispatchedBefore, silentBefore time.Time, limit int) ([]store.Job, error) {
+	list, err := jobs(ctx, db.backend, `WHERE status IN ('Pending', 'Dispatched', 'Running')
+		AND (status = 'Dispatched' AND dispatched_at < $1 OR status = 'Running' AND updated_at < $2)
+		ORDER BY created_at, job_id LIMIT $3`, dispatchedBefore.UnixNano(), silentBefore.UnixNano(), limit)
+	return list, db.classify("stuck jobs", err)
+}
+
+// Settle implements [store.Store].
+func (db *DB) Settle(ctx context.Context, j store.Job, c provision.Completion, now time.Time) (changed bool, err error) {
+	err = db.write(ctx, "settle job "+j.ID, func(ctx context.Context, t *turn) error {
+		changed = false
+		have, err := job(ctx, t, j.ID)
+		if err != nil || have.Status != j.Status || have.Attempt != j.Attempt || !store.CanMove(have.Status, c.Status) {
+			return err
+		}
+		changed = true
+		_, err = t.end(ctx, have, c, "sweeper", now)
+		return err
+	})
+	return changed && err == nil, err
+}
