@@ -3,6 +3,7 @@
 //
 //	controlplane serve       answers the API
 //	controlplane placement   asks one that is up where a tenant would land
+//	controlplane backup      copies the database of one that is up, or of none
 //
 // Settings come from the environment: see settings.
 package main
@@ -41,7 +42,7 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer, geten
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError(err) })
-	root.AddCommand(serveCommand(stderr, getenv), placementCommand(stdout, getenv))
+	root.AddCommand(serveCommand(stderr, getenv), placementCommand(stdout, getenv), backupCommand(stdout, getenv))
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)

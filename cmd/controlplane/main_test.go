@@ -2,22 +2,20 @@ package main
 
 import (
 	"bufio"
-	"bytes"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/pregoi/provision-tenant/internal/postgrestest"
 )
 
 func TestMain(m *testing.M) {
@@ -25,24 +23,46 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir:                 "../../testdata/controlplane",
+	testscript.Run(t, scripts("../../testdata/controlplane", nil))
+}
+
+// TestPostgres runs the scripts for several control planes on one Postgres server.
+func TestPostgres(t *testing.T) {
+	server := postgrestest.Start(t)
+	testscript.Run(t, scripts("../../testdata/controlplane/postgres", func(e *testscript.Env) {
+		address := server.Address(server.Database(t, ""))
+		e.Setenv("DATABASE_URL", strings.Replace(address, "tester@", "tester:"+password+"@", 1))
+	}))
+}
+
+// password is what no log may tell. The server does not ask for it.
+const password = "hunter2"
+
+// scripts are those in a folder. setup, if not nil, changes their environment.
+func scripts(dir string, setup func(e *testscript.Env)) testscript.Params {
+	return testscript.Params{
+		Dir:                 dir,
 		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("INTERNAL_API_KEY", "a-key-of-more-than-thirty-two-characters")
-			e.Values["server"] = new(process)
+			e.Values["servers"] = map[string]*process{}
+			if setup != nil {
+				setup(e)
+			}
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exits":   exits,
 			"start":   start,
-			"stop":    func(ts *testscript.TestScript, neg bool, args []string) { ts.Value("server").(*process).stop(ts) },
+			"end":     end,
 			"request": request,
 			"github":  fakeGitHub,
+			"answers": answers,
+			"job":     newestJob,
 			"until":   until,
 		},
-	})
+	}
 }
 
 // exits STATUS COMMAND runs a command that ends with the status.
@@ -63,13 +83,18 @@ type process struct {
 	log  strings.Builder
 }
 
-// start runs controlplane serve until stop or the script's end, and sets CONTROL_PLANE_URL
-// to where it listens.
+// start runs controlplane serve until end or the script's end, and sets CONTROL_PLANE_URL
+// to where it listens. Where several run, the last one is asked and stopped.
 func start(ts *testscript.TestScript, neg bool, args []string) {
-	p := ts.Value("server").(*process)
+	p := new(process)
+	running := ts.Value("servers").(map[string]*process)
 	p.cmd = exec.Command("controlplane", append([]string{"serve", "--addr", "127.0.0.1:0"}, args...)...)
 	p.cmd.Dir = ts.MkAbs(".")
-	for _, name := range []string{"PATH", "HOME", "INTERNAL_API_KEY", "DATABASE_URL", "TENANT_DOMAIN", "GITHUB_TOKEN", "GITHUB_API_URL", "GOCOVERDIR"} {
+	names := []string{"PATH", "HOME", "GOCOVERDIR"}
+	for _, s := range settings {
+		names = append(names, s.name)
+	}
+	for _, name := range names {
 		if v := ts.Getenv(name); v != "" {
 			p.cmd.Env = append(p.cmd.Env, name+"="+v)
 		}
@@ -90,8 +115,20 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(json.Unmarshal([]byte(text), &line))
 		if line.Msg == "listening" {
 			ts.Setenv("CONTROL_PLANE_URL", "http://"+line.Addr)
+			running["http://"+line.Addr] = p
 			return
 		}
+	}
+}
+
+// end stops the control plane that CONTROL_PLANE_URL names.
+func end(ts *testscript.TestScript, neg bool, args []string) {
+	running := ts.Value("servers").(map[string]*process)
+	url := ts.Getenv("CONTROL_PLANE_URL")
+	running[url].stop(ts)
+	delete(running, url)
+	for url := range running {
+		ts.Setenv("CONTROL_PLANE_URL", url)
 	}
 }
 
@@ -108,7 +145,7 @@ func (p *process) stop(ts *testscript.TestScript) {
 	p.log.Write(rest)
 	ts.Logf("%s", p.log.String())
 	ts.Check(cmd.Wait())
-	for _, secret := range []string{ts.Getenv("INTERNAL_API_KEY"), ts.Getenv("GITHUB_TOKEN")} {
+	for _, secret := range []string{ts.Getenv("INTERNAL_API_KEY"), ts.Getenv("GITHUB_TOKEN"), password} {
 		if secret != "" && strings.Contains(p.log.String(), secret) {
 			ts.Fatalf("the log tells %s", secret)
 		}
@@ -153,30 +190,17 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("GET %s never held %q: %s", args[0], args[1], got)
 }
 
-// github answers for GitHub's API: the file "workflow" is the workflow, and what is
-// dispatched is appended to the file "dispatched".
-func fakeGitHub(ts *testscript.TestScript, neg bool, args []string) {
-	var mu sync.Mutex
-	file := ts.ReadFile("workflow")
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /repos/o/r/contents/.github/workflows/provision-tenant.yml", func(w http.ResponseWriter, r *http.Request) {
-		_ = json.NewEncoder(w).Encode(map[string]string{"type": "file", "encoding": "base64",
-			"content": base64.StdEncoding.EncodeToString([]byte(file))})
-	})
-	mux.HandleFunc("POST /repos/o/r/actions/workflows/provision-tenant.yml/dispatches", func(w http.ResponseWriter, r *http.Request) {
-		mu.Lock()
-		defer mu.Unlock()
-		body, _ := io.ReadAll(r.Body)
-		f, err := os.OpenFile(ts.MkAbs("dispatched"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-		if err != nil || r.Header.Get("Authorization") != "Bearer "+ts.Getenv("GITHUB_TOKEN") {
-			w.WriteHeader(http.StatusUnauthorized)
-			return
+// newestJob [QUERY] sets JOB to the id of the newest job, or the newest that the query lets through.
+func newestJob(ts *testscript.TestScript, neg bool, args []string) {
+	_, body, _ := strings.Cut(ask(ts, "GET", "/internal/provision-jobs"+strings.Join(args, ""), ""), "\n")
+	var list struct {
+		Jobs []struct {
+			ID string `json:"job_id"`
 		}
-		defer f.Close()
-		_, _ = f.Write(append(bytes.TrimSpace(body), '\n'))
-		_, _ = w.Write([]byte(`{"workflow_run_id":42,"run_url":"https://example.com/api/42","html_url":"https://example.com/42"}`))
-	})
-	s := httptest.NewServer(mux)
-	ts.Defer(s.Close)
-	ts.Setenv("GITHUB_API_URL", s.URL)
+	}
+	ts.Check(json.Unmarshal([]byte(body), &list))
+	if len(list.Jobs) == 0 {
+		ts.Fatalf("there is no job")
+	}
+	ts.Setenv("JOB", list.Jobs[0].ID)
 }

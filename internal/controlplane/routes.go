@@ -217,6 +217,10 @@ type Question struct {
 	Tier     placement.Tier   `json:"plan_tier,omitempty"`
 	Region   placement.Region `json:"region,omitempty"`
 	TenantID string           `json:"tenant_id,omitempty"`
+	// Limit is how many candidates the answer has; nil for 20, 0 for all.
+	Limit *int `json:"candidates_limit,omitempty"`
+	// WhatIf also asks what would be.
+	placement.WhatIf
 }
 
 // A Placement is the control plane's answer to a [Question].
@@ -235,7 +239,7 @@ type Placement struct {
 	} `json:"thresholds"`
 	Algorithm string `json:"algorithm"`
 	TenantID  string `json:"tenant_id,omitempty"`
-	// JSON is the answer as it came.
+	// JSON is the answer as it came, a [placement.Answer].
 	JSON json.RawMessage `json:"-"`
 }
 

@@ -7,12 +7,12 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"reflect"
-	"regexp"
+	"net/http"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/pregoi/provision-tenant/internal/placement"
 	"github.com/pregoi/provision-tenant/internal/provision"
 	"github.com/pregoi/provision-tenant/internal/store"
 )
@@ -32,19 +32,14 @@ type EnqueueFields struct {
 	Slug    string `json:"subdomain_slug,omitempty" maxLength:"63"`
 }
 
-type tenantInput struct {
-	EnqueueHeaders
-	Body struct {
-		_ struct{} `json:"-" additionalProperties:"true"`
-		EnqueueFields
-		TenantID string `json:"tenant_id,omitempty" pattern:"^[A-Za-z0-9][A-Za-z0-9._~@:+-]{0,127}$" doc:"made when absent"`
-	}
-}
-
 type enqueueInput struct {
 	EnqueueHeaders
 	TenantID string `path:"tenant_id" pattern:"^[A-Za-z0-9][A-Za-z0-9._~@:+-]{0,127}$"`
-	Body     *EnqueueFields
+	Body     *struct {
+		_ struct{} `json:"-" additionalProperties:"true"`
+		EnqueueFields
+		Snapshot string `json:"expected_snapshot,omitempty" maxLength:"64" doc:"the snapshot of a placement that was computed: the order is refused, with the decision of now, when it would be made on another"`
+	}
 }
 
 // accepted is what the caller of both is told.
@@ -64,51 +59,74 @@ type acceptedOutput struct {
 	Body     []byte
 }
 
-func (s *Server) createTenant(ctx context.Context, in *tenantInput) (*acceptedOutput, error) {
-	id := in.Body.TenantID
-	hash := requestHash(id, in.Body.EnqueueFields)
-	if id == "" {
-		id = "tenant-" + strings.ToLower(rand.Text())
-	}
-	if in.Body.Slug == "" {
-		return nil, fieldErrors(&provision.FieldError{Field: "subdomain_slug", Reason: "is required"})
-	}
-	return s.enqueue(ctx, "POST /v1/tenants", id, hash, in.EnqueueHeaders, in.Body.EnqueueFields)
+func (*acceptedOutput) document(op *huma.Operation, api huma.API) {
+	op.DefaultStatus = http.StatusAccepted
+	op.Responses["202"] = response[accepted](api, "application/json", "Stored; its run is triggered next")
 }
 
 func (s *Server) enqueueProvision(ctx context.Context, in *enqueueInput) (*acceptedOutput, error) {
-	fields := EnqueueFields{}
+	a := ask{route: "POST enqueue-provision", tenantID: in.TenantID, key: in.Key, traceID: in.TraceID}
 	if in.Body != nil {
-		fields = *in.Body
+		a.fields, a.snapshot = in.Body.EnqueueFields, in.Body.Snapshot
 	}
-	return s.enqueue(ctx, "POST enqueue-provision", in.TenantID, requestHash(in.TenantID, fields), in.EnqueueHeaders, fields)
+	return s.enqueue(ctx, a)
+}
+
+// An ask is what somebody wants to be enqueued, wherever it came from.
+type ask struct {
+	caller   string // the request's when empty
+	route    string
+	key      string // Idempotency-Key; empty for none
+	traceID  string // used when it is one
+	tenantID string // made when empty
+	slug     bool   // is required
+	fields   EnqueueFields
+	snapshot string // expected; empty for any
+	isNew    bool   // the tenant must be one that there is not
 }
 
 // enqueue is the one way into the system.
-func (s *Server) enqueue(ctx context.Context, route, tenantID, hash string, h EnqueueHeaders, f EnqueueFields) (*acceptedOutput, error) {
-	req, err := f.request()
+func (s *Server) enqueue(ctx context.Context, a ask) (*acceptedOutput, error) {
+	out, err := s.take(ctx, a)
+	switch {
+	case err != nil:
+		s.metrics.enqueues.WithLabelValues(string(provision.ClassOf(err))).Inc()
+	case out.Replayed != "":
+		s.metrics.enqueues.WithLabelValues("replayed").Inc()
+	default:
+		s.metrics.enqueues.WithLabelValues("accepted").Inc()
+	}
+	return out, err
+}
+
+func (s *Server) take(ctx context.Context, a ask) (*acceptedOutput, error) {
+	req, err := s.check(a)
 	if err != nil {
 		return nil, err
 	}
-	if reason := s.slugReason(f.Slug); f.Slug != "" && reason != "" {
-		return nil, fieldErrors(&provision.FieldError{Field: "subdomain_slug", Value: f.Slug, Reason: reason})
+	if a.caller == "" {
+		a.caller = callerOf(ctx).name
 	}
-	trace := strings.TrimSpace(h.TraceID)
-	if !provision.ValidTraceID(trace) {
-		trace = "trace_" + strings.ToLower(rand.Text())
+	hash := a.hash() // of what was asked for, before anything is made up
+	if a.tenantID == "" {
+		a.tenantID = "tenant-" + strings.ToLower(rand.Text())
 	}
-	const caller = "internal" // there is one key so far, and whoever bears it is one caller
+	if a.traceID = strings.TrimSpace(a.traceID); !provision.ValidTraceID(a.traceID) {
+		a.traceID = "trace_" + strings.ToLower(rand.Text())
+	}
 	r, err := s.Store.Enqueue(ctx, store.Order{
-		Key:      store.Key{Scope: caller + " " + route, Value: h.Key, Hash: hash},
+		Key:      store.Key{Scope: a.caller + " " + a.route, Value: a.key, Hash: hash},
 		JobID:    "job_" + strings.ToLower(rand.Text()),
-		TraceID:  trace,
-		Actor:    caller,
-		TenantID: tenantID,
-		Company:  f.Company,
+		TraceID:  a.traceID,
+		Actor:    a.caller,
+		TenantID: a.tenantID,
+		New:      a.isNew,
+		Company:  a.fields.Company,
 		Tier:     req.Tier,
-		Slug:     f.Slug,
-		Slugs:    derivedSlugs(tenantID),
+		Slug:     a.fields.Slug,
+		Slugs:    derivedSlugs(a.tenantID),
 		Domain:   s.Domain,
+		Snapshot: a.snapshot,
 		Decide:   s.decideFor(req),
 		Answer:   answer,
 		Now:      s.now(),
@@ -116,93 +134,34 @@ func (s *Server) enqueue(ctx context.Context, route, tenantID, hash string, h En
 	if err != nil {
 		return nil, err
 	}
-	out := &acceptedOutput{Status: 202, Type: "application/json", Body: r.Answer}
+	out := &acceptedOutput{Status: http.StatusAccepted, Type: "application/json", Body: r.Answer}
 	if r.Replayed {
 		out.Replayed = "true"
-		return out, nil
-	}
-	select {
-	case s.wake <- struct{}{}:
-	default: // it has been told already
 	}
 	return out, nil
+}
+
+// check names all that is wrong with the ask.
+func (s *Server) check(a ask) (placement.Request, error) {
+	req, err := a.fields.request()
+	wrong := provision.FieldErrors(err)
+	switch reason := s.slugReason(a.fields.Slug); {
+	case a.fields.Slug == "" && a.slug:
+		wrong = append(wrong, &provision.FieldError{Field: "subdomain_slug", Reason: "is required"})
+	case a.fields.Slug != "" && reason != "":
+		wrong = append(wrong, &provision.FieldError{Field: "subdomain_slug", Value: a.fields.Slug, Reason: reason})
+	}
+	return req, fieldErrors(wrong...)
 }
 
 func answer(j store.Job) ([]byte, error) {
 	return json.Marshal(accepted{j.ID, j.TenantID, j.TraceID, j.Status, j.CanonicalHostname})
 }
 
-// requestHash is a fingerprint of what was asked, however it was written.
-func requestHash(tenantID string, f EnqueueFields) string {
-	asked := fmt.Sprintf("%q", []string{tenantID, string(f.PlanTier), string(f.Tier), string(f.Region), f.Company, f.Slug})
+// hash is a fingerprint of what is asked, however it was written.
+func (a ask) hash() string {
+	f := a.fields
+	asked := fmt.Sprintf("%q", []string{a.tenantID, string(f.PlanTier), string(f.Tier), string(f.Region), f.Company, f.Slug, a.snapshot})
 	sum := sha256.Sum256([]byte(asked))
 	return hex.EncodeToString(sum[:])
-}
-
-var slugShape = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{1,38}[a-z0-9]$`)
-
-// slugReason says why no tenant can have the slug; "" when one can.
-func (s *Server) slugReason(slug string) string {
-	switch {
-	case !slugShape.MatchString(slug):
-		return "must be 3 to 40 lower-case letters, digits and inner hyphens"
-	case strings.HasPrefix(slug[2:], "--"):
-		return "must not have hyphens in the third and fourth place: that is an internationalised name"
-	}
-	if provision.CheckHostname(slug+"."+s.Domain, s.Domain, s.Reserved) != nil {
-		return "is reserved"
-	}
-	return ""
-}
-
-// derivedSlugs are the slugs of a tenant that asks for none: tenant-{first8} of its id, and
-// where another tenant has that already, the same with a hash of the whole id.
-func derivedSlugs(tenantID string) []string {
-	id := strings.ToLower(tenantID)
-	id = strings.TrimPrefix(id, "tenant")
-	id = regexp.MustCompile(`[^a-z0-9]+`).ReplaceAllString(id, "")
-	sum := sha256.Sum256([]byte(tenantID))
-	hash := hex.EncodeToString(sum[:6])
-	if id == "" {
-		return []string{"tenant-" + hash}
-	}
-	first := "tenant-" + id[:min(len(id), 8)]
-	return []string{first, first + "-" + hash}
-}
-
-type subdomainInput struct {
-	Slug string `query:"slug" required:"true" maxLength:"253"`
-}
-
-type subdomainOutput struct {
-	Body struct {
-		Slug      string `json:"slug"`
-		Available bool   `json:"available"`
-		Reason    string `json:"reason,omitempty"`
-	}
-}
-
-func (s *Server) checkSubdomain(ctx context.Context, in *subdomainInput) (*subdomainOutput, error) {
-	out := &subdomainOutput{}
-	out.Body.Slug = in.Slug
-	if out.Body.Reason = s.slugReason(in.Slug); out.Body.Reason != "" {
-		return out, nil
-	}
-	owner, err := s.Store.SlugOwner(ctx, in.Slug)
-	if err != nil {
-		return nil, err
-	}
-	if out.Body.Available = owner == ""; !out.Body.Available {
-		out.Body.Reason = "is taken"
-	}
-	return out, nil
-}
-
-// acceptedResponse documents what [acceptedOutput] holds, which is bytes to Huma.
-func acceptedResponse(api huma.API) map[string]*huma.Response {
-	schema := huma.SchemaFromType(api.OpenAPI().Components.Schemas, reflect.TypeFor[accepted]())
-	return map[string]*huma.Response{"202": {
-		Description: "Stored; its run is triggered next",
-		Content:     map[string]*huma.MediaType{"application/json": {Schema: schema}},
-	}}
 }

@@ -1,10 +1,16 @@
 package server
 
-import "context"
+import (
+	"context"
+	"time"
+)
+
+// readyTime is how long the database may take to answer that it is there.
+const readyTime = 2 * time.Second
 
 type health struct {
 	Body struct {
-		Status string `json:"status"`
+		Status string `json:"status" example:"ok"`
 	}
 }
 
@@ -15,7 +21,9 @@ func (s *Server) healthz(context.Context, *struct{}) (*health, error) {
 }
 
 func (s *Server) readyz(ctx context.Context, in *struct{}) (*health, error) {
-	if err := s.Store.Ping(ctx); err != nil {
+	limited, cancel := context.WithTimeout(ctx, readyTime)
+	defer cancel()
+	if err := s.Store.Ping(limited); err != nil {
 		return nil, err
 	}
 	return s.healthz(ctx, in)

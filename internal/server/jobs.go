@@ -23,7 +23,8 @@ type jobRow struct {
 	TraceID           string              `json:"trace_id"`
 	PlanTier          placement.Tier      `json:"plan_tier"`
 	DecisionReason    placement.Reason    `json:"decision_reason"`
-	Tries             int                 `json:"tries" doc:"how often its run was triggered, or tried to be"`
+	Attempt           int                 `json:"attempt" doc:"how many runs were asked for: a retry begins another"`
+	Tries             int                 `json:"tries" doc:"how often the run of this attempt was triggered, or tried to be"`
 	RunID             string              `json:"run_id,omitempty"`
 	RunURL            string              `json:"run_url,omitempty"`
 	NodeID            string              `json:"node_id,omitempty"`
@@ -42,7 +43,8 @@ func newJobRow(j store.Job) jobRow {
 	row := jobRow{
 		JobID: j.ID, TenantID: j.TenantID, Status: j.Status, InfraMode: "use_existing", Region: j.Region,
 		TargetServerID: j.TargetServerID, SubdomainSlug: j.SubdomainSlug, CanonicalHostname: j.CanonicalHostname,
-		TraceID: j.TraceID, PlanTier: j.Tier, DecisionReason: j.Reason, Tries: j.Tries, RunID: j.RunID, RunURL: j.RunURL,
+		TraceID: j.TraceID, PlanTier: j.Tier, DecisionReason: j.Reason,
+		Attempt: j.Attempt, Tries: j.Tries, RunID: j.RunID, RunURL: j.RunURL,
 		NodeID: j.NodeID, Host: j.Host, Stack: j.Stack, Error: j.Error, ErrorClass: j.ErrorClass,
 		CreatedAt: j.CreatedAt, UpdatedAt: j.UpdatedAt, DispatchedAt: j.DispatchedAt, StartedAt: j.StartedAt, EndedAt: j.EndedAt,
 	}
@@ -92,38 +94,4 @@ func (s *Server) getJob(ctx context.Context, in *jobInput) (*jobOutput, error) {
 		return nil, err
 	}
 	return &jobOutput{newJobRow(j)}, nil
-}
-
-type completeInput struct {
-	Body struct {
-		JobID      string              `json:"job_id" minLength:"1" maxLength:"128"`
-		TenantID   string              `json:"tenant_id" minLength:"1" maxLength:"128"`
-		Status     provision.JobStatus `json:"status" enum:"Completed,Failed,Cancelled"`
-		NodeID     string              `json:"node_id,omitempty" maxLength:"128"`
-		Host       string              `json:"host,omitempty" maxLength:"253"`
-		Stack      string              `json:"stack,omitempty" maxLength:"100"`
-		Hostname   string              `json:"hostname,omitempty" maxLength:"253"`
-		Error      string              `json:"error,omitempty" maxLength:"16384"`
-		ErrorClass provision.Class     `json:"error_class,omitempty" maxLength:"32"`
-		RunURL     string              `json:"run_url,omitempty" maxLength:"2048"`
-	}
-}
-
-type completeOutput struct {
-	Body struct {
-		JobID    string              `json:"job_id"`
-		TenantID string              `json:"tenant_id"`
-		Status   provision.JobStatus `json:"status" doc:"of the job now"`
-		Changed  bool                `json:"changed" doc:"false when the job had ended already"`
-	}
-}
-
-func (s *Server) complete(ctx context.Context, in *completeInput) (*completeOutput, error) {
-	j, changed, err := s.Store.Complete(ctx, provision.Completion(in.Body), s.now())
-	if err != nil {
-		return nil, err
-	}
-	out := &completeOutput{}
-	out.Body.JobID, out.Body.TenantID, out.Body.Status, out.Body.Changed = j.ID, j.TenantID, j.Status, changed
-	return out, nil
 }

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/netip"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"github.com/pregoi/provision-tenant/internal/placement"
 	"github.com/pregoi/provision-tenant/internal/provision"
 	"github.com/pregoi/provision-tenant/internal/store"
@@ -30,17 +32,14 @@ type nodeInput struct {
 	NodeID string `path:"node_id" maxLength:"128"`
 }
 
-type nodeOutput struct {
-	Status int
-	Body   provision.Node
-}
+type nodeOutput struct{ Body provision.Node }
 
 func (s *Server) getNode(ctx context.Context, in *nodeInput) (*nodeOutput, error) {
 	n, err := s.Store.Node(ctx, in.NodeID)
 	if err != nil {
 		return nil, err
 	}
-	return &nodeOutput{http.StatusOK, n}, nil
+	return &nodeOutput{n}, nil
 }
 
 type registerInput struct {
@@ -63,7 +62,17 @@ type registerInput struct {
 	}
 }
 
-func (s *Server) registerNode(ctx context.Context, in *registerInput) (*nodeOutput, error) {
+type registerOutput struct {
+	Status int
+	Body   provision.Node
+}
+
+func (*registerOutput) document(op *huma.Operation, api huma.API) {
+	op.Responses["200"] = response[provision.Node](api, "application/json", "The same node was registered before")
+	op.Responses["201"] = response[provision.Node](api, "application/json", "Registered")
+}
+
+func (s *Server) registerNode(ctx context.Context, in *registerInput) (*registerOutput, error) {
 	b := in.Body
 	if err := fieldErrors(
 		hostError("host", b.Host), hostError("db_host", b.DBHost), hostError("redis_host", b.RedisHost),
@@ -79,11 +88,11 @@ func (s *Server) registerNode(ctx context.Context, in *registerInput) (*nodeOutp
 	if err != nil {
 		return nil, err
 	}
-	out, err := s.getNode(ctx, &nodeInput{b.NodeID})
-	if err == nil && created {
-		out.Status = http.StatusCreated
+	n, err := s.Store.Node(ctx, b.NodeID)
+	if created {
+		return &registerOutput{http.StatusCreated, n}, err
 	}
-	return out, err
+	return &registerOutput{http.StatusOK, n}, err
 }
 
 // hostError refuses what is neither an address nor a name. "" is no host.

@@ -1,7 +1,12 @@
 package server
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/pregoi/provision-tenant/internal/placement"
 	"github.com/pregoi/provision-tenant/internal/provision"
@@ -31,76 +36,89 @@ func (f TierFields) request() (placement.Request, error) {
 	return r, nil
 }
 
-type placementBody struct {
+// PlacementFields are what both placement routes take.
+type PlacementFields struct {
 	TierFields
 	TenantID string `json:"tenant_id,omitempty" maxLength:"128" doc:"echoed, nothing else"`
 }
 
-type placementInput struct {
-	Body *placementBody
+type computeBody struct {
+	PlacementFields
+	Limit *int `json:"candidates_limit,omitempty" minimum:"0" maximum:"1000000" doc:"how many candidates to answer with; 20 when absent, 0 for all"`
+	placement.WhatIf
 }
 
-// placementResult is [placement.Result] as Prego's Worker answers it: null for no server.
-type placementResult struct {
-	Region          placement.Region `json:"region"`
-	CreateNewServer bool             `json:"create_new_server"`
-	TargetServerID  *string          `json:"target_server_id"`
-	Dedicated       bool             `json:"dedicated"`
+type computeInput struct{ Body *computeBody }
+
+// computeOutput holds the JSON of a [placement.Answer].
+type computeOutput struct {
+	Type string `header:"Content-Type"`
+	Body []byte
 }
 
-type thresholds struct {
-	MemoryPctMax      float64          `json:"memory_pct_max"`
-	MaxTenantsPerNode int              `json:"max_tenants_per_node"`
-	MetricsMaxAge     string           `json:"metrics_max_age" example:"15m0s"`
-	DefaultRegion     placement.Region `json:"default_region"`
+func (*computeOutput) document(op *huma.Operation, api huma.API) {
+	op.Responses["200"] = response[placement.Answer](api, "application/json", "The decision, and what led to it")
 }
 
-type decisionBody struct {
-	Placement      placementResult       `json:"placement"`
-	Candidates     []placement.Candidate `json:"candidates" doc:"every node of the region, the best first, with what speaks against it"`
-	Cluster        placement.Cluster     `json:"cluster"`
-	SelectedNodeID *string               `json:"selected_node_id"`
-	DecisionReason placement.Reason      `json:"decision_reason" enum:"dedicated_tier,existing_node_selected,no_eligible_node,no_nodes_in_region"`
-	Region         placement.Region      `json:"region"`
-	Thresholds     thresholds            `json:"thresholds"`
-	Algorithm      string                `json:"algorithm"`
-	TenantID       string                `json:"tenant_id,omitempty"`
-}
-
-type decisionOutput struct{ Body decisionBody }
-
-func (s *Server) computePlacement(ctx context.Context, in *placementInput) (*decisionOutput, error) {
-	body := in.Body
-	if body == nil {
-		body = &placementBody{}
+func (s *Server) computePlacement(ctx context.Context, in *computeInput) (*computeOutput, error) {
+	b := in.Body
+	if b == nil {
+		b = &computeBody{}
 	}
-	req, err := body.request()
+	req, err := b.request()
 	if err != nil {
 		return nil, err
 	}
-	nodes, err := s.Store.Placeable(ctx)
-	if err != nil {
+	limit := placement.DefaultCandidates
+	if b.Limit != nil {
+		limit = *b.Limit
+	}
+	var a placement.Answer
+	if b.WhatIf.IsZero() {
+		var d placement.Decision
+		if err := s.Store.Placement(ctx, func(x *placement.Index) { d = x.Decide(req, s.now(), limit) }); err != nil {
+			return nil, err
+		}
+		a = d.Answer(limit)
+	} else if a, err = s.compare(ctx, req, b.WhatIf, limit); err != nil {
 		return nil, err
 	}
-	d := s.decide(req, nodes)
-	t := d.Thresholds
-	out := &decisionOutput{decisionBody{
-		Placement: placementResult{d.Placement.Region, d.Placement.CreateNewServer,
-			orNull(d.Placement.TargetServerID), d.Placement.Dedicated},
-		Candidates:     d.Candidates,
-		Cluster:        d.Cluster,
-		SelectedNodeID: orNull(d.SelectedNodeID()),
-		DecisionReason: d.Reason,
-		Region:         d.Region,
-		Thresholds:     thresholds{t.MemoryPctMax, t.MaxTenantsPerNode, t.MetricsMaxAge.String(), t.DefaultRegion},
-		Algorithm:      placement.Algorithm,
-		TenantID:       body.TenantID,
-	}}
-	if out.Body.Candidates == nil {
-		out.Body.Candidates = []placement.Candidate{}
-	}
-	return out, nil
+	a.TenantID = b.TenantID
+	body, err := encode(a)
+	return &computeOutput{"application/json", body}, err
 }
+
+// compare decides in the world that there is and in the one that w makes of it.
+func (s *Server) compare(ctx context.Context, req placement.Request, w placement.WhatIf, limit int) (placement.Answer, error) {
+	world := placement.Snapshot{Now: s.now()}
+	err := s.Store.Placement(ctx, func(x *placement.Index) {
+		world.Nodes = x.Nodes()
+		world.Thresholds = x.Decide(req, world.Now, 1).Thresholds
+	})
+	if err != nil {
+		return placement.Answer{}, err
+	}
+	c, err := w.Decide(req, world)
+	if wrong := (placement.FieldErrors)(nil); errors.As(err, &wrong) {
+		list := make([]*provision.FieldError, len(wrong))
+		for i, f := range wrong {
+			list[i] = &provision.FieldError{Field: f.Field, Value: f.Value, Reason: f.Reason}
+		}
+		return placement.Answer{}, fieldErrors(list...)
+	}
+	return c.Answer(limit), err
+}
+
+// encode is v in JSON, with nothing escaped for HTML: an answer is no page.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return b.Bytes(), err
+}
+
+type dryRunInput struct{ Body *PlacementFields }
 
 type dryRunOutput struct {
 	Body struct {
@@ -113,23 +131,25 @@ type dryRunOutput struct {
 	}
 }
 
-func (s *Server) dryRun(ctx context.Context, in *placementInput) (*dryRunOutput, error) {
-	d, err := s.computePlacement(ctx, in)
+func (s *Server) dryRun(ctx context.Context, in *dryRunInput) (*dryRunOutput, error) {
+	f := PlacementFields{}
+	if in.Body != nil {
+		f = *in.Body
+	}
+	req, err := f.request()
 	if err != nil {
 		return nil, err
 	}
+	var d placement.Decision
+	if err := s.Store.Placement(ctx, func(x *placement.Index) { d = x.Decide(req, s.now(), 1) }); err != nil {
+		return nil, err
+	}
 	out := &dryRunOutput{}
-	out.Body.CreateNewServer = d.Body.Placement.CreateNewServer
-	out.Body.TargetServerID = d.Body.Placement.TargetServerID
-	out.Body.Region = d.Body.Region
-	out.Body.Dedicated = d.Body.Placement.Dedicated
-	out.Body.DecisionReason = d.Body.DecisionReason
-	out.Body.Algorithm = d.Body.Algorithm
+	a := d.Answer(1)
+	out.Body.CreateNewServer, out.Body.TargetServerID = a.Placement.CreateNewServer, a.Placement.TargetServerID
+	out.Body.Region, out.Body.Dedicated = a.Region, a.Placement.Dedicated
+	out.Body.DecisionReason, out.Body.Algorithm = a.DecisionReason, a.Algorithm
 	return out, nil
-}
-
-func (s *Server) decide(r placement.Request, nodes []placement.Node) placement.Decision {
-	return placement.Decide(r, placement.Snapshot{Nodes: nodes, Thresholds: s.Thresholds, Now: s.now()})
 }
 
 // decideFor decides an order. A tenant that is on a shared node already stays there, as
@@ -137,28 +157,15 @@ func (s *Server) decide(r placement.Request, nodes []placement.Node) placement.D
 func (s *Server) decideFor(r placement.Request) func(store.World) placement.Decision {
 	return func(w store.World) placement.Decision {
 		r := r
-		var home placement.Node
-		for _, n := range w.Nodes {
-			if n.ID == w.At && n.ID != "" {
-				home = n
-			}
-		}
-		if r.Region == "" {
+		home, settled := w.Nodes.Node(w.At)
+		if r.Region == "" && settled {
 			r.Region = home.Region
 		}
-		d := s.decide(r, w.Nodes)
-		if home.Active && !home.Dedicated && home.Region == d.Region && !d.Placement.Dedicated {
+		d := w.Nodes.Decide(r, s.now(), placement.DefaultCandidates)
+		if settled && home.Active && !home.Dedicated && home.Region == d.Region && !d.Placement.Dedicated {
 			d.Reason = placement.ExistingNodeSelected
 			d.Placement.CreateNewServer, d.Placement.TargetServerID = false, home.ID
 		}
 		return d
 	}
-}
-
-// orNull is s, or nil when it is empty.
-func orNull(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
 }

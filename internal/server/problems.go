@@ -2,13 +2,13 @@ package server
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/pregoi/provision-tenant/internal/placement"
 	"github.com/pregoi/provision-tenant/internal/provision"
 	"github.com/pregoi/provision-tenant/internal/store"
 )
@@ -33,6 +33,8 @@ type problem struct {
 	Next  string          `json:"next_action,omitempty"`
 	// Job is the one in the way, where a tenant has a job already.
 	Job *jobRow `json:"job,omitempty"`
+	// Decision is what it would be now, where another snapshot was expected.
+	Decision *placement.Answer `json:"decision,omitempty"`
 }
 
 // problem makes an answer of err. What is our own fault is logged, and not told.
@@ -40,6 +42,9 @@ func (s *Server) problem(ctx context.Context, err error) error {
 	class := provision.ClassOf(err)
 	p := &problem{Class: class, Next: provision.NextAction(err)}
 	p.Status = statuses[class]
+	if bad := (*badRequest)(nil); errors.As(err, &bad) {
+		p.Status = http.StatusBadRequest
+	}
 	p.Title = http.StatusText(p.Status)
 	p.Detail = err.Error()
 	for _, fe := range provision.FieldErrors(err) {
@@ -49,12 +54,16 @@ func (s *Server) problem(ctx context.Context, err error) error {
 		row := newJobRow(active.Job)
 		p.Job = &row
 	}
-	switch class {
-	case provision.Internal:
+	if moved := (*store.MovedError)(nil); errors.As(err, &moved) {
+		answer := moved.Decision.Answer(placement.DefaultCandidates)
+		p.Decision = &answer
+	}
+	if class == provision.Internal {
 		s.Log.ErrorContext(ctx, "request failed", slog.String("request_id", requestID(ctx)), slog.Any("error", err))
 		p.Detail = "internal error; the log has it under this request's x-request-id"
 		p.Next = ""
-	case provision.Busy:
+	}
+	if class == provision.Busy || errors.As(err, new(*store.InFlightError)) {
 		return huma.ErrorWithHeaders(p, http.Header{"Retry-After": {"1"}})
 	}
 	return p
@@ -73,12 +82,4 @@ func fieldErrors(list ...*provision.FieldError) error {
 	}
 	joined := errors.Join(errs...)
 	return &provision.Error{Class: provision.Invalid, Text: "validation failed", Err: joined}
-}
-
-// writeProblem answers where no route has taken the request.
-func writeProblem(w http.ResponseWriter, status int, detail string) {
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(status)
-	// A client that has gone away is its own affair.
-	_ = json.NewEncoder(w).Encode(huma.ErrorModel{Status: status, Title: http.StatusText(status), Detail: detail})
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"net/http"
+	"reflect"
 	"strings"
 	"sync"
 
@@ -10,30 +11,23 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 )
 
-// Limits on bodies: every route takes a small one, but a batch of trace events.
+// Limits on bodies: every route takes a small one, but a batch of trace events, and what
+// Stripe sends, whose events grow with each version of its API.
 const (
 	maxBody   = 64 << 10
 	maxEvents = 1 << 20
+	maxStripe = 256 << 10
 )
 
-// Handler returns the routes of s. This is the whole API.
-func (s *Server) Handler() http.Handler {
-	mux := http.NewServeMux()
-	config := huma.DefaultConfig("Prego control plane", "1")
-	config.CreateHooks = nil // they add a $schema to every answer, which no caller expects
-	config.SchemasPath = ""
-	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
-		"key": {Type: "http", Scheme: "bearer", Description: "INTERNAL_API_KEY"},
-	}
-	a := &routes{Server: s, api: humago.New(mux, config)}
-	a.auth = s.authorised(a.api)
-
+// register adds every route. This is the whole API.
+func (a *routes) register(s *Server) {
 	open(a, "GET", "/healthz", "The process answers", s.healthz)
 	open(a, "GET", "/readyz", "The database answers", s.readyz)
+	open(a, "GET", "/metrics", "What Prometheus scrapes", s.scrape)
 	open(a, "GET", "/v1/jobs/{job_id}", "How far a job is", s.publicJob)
 	open(a, "GET", "/v1/subdomain/check", "Whether a subdomain is free", s.checkSubdomain)
-	// Public in the end, behind the gateway; until callers are limited one by one it takes the key.
-	closed(a, "POST", "/v1/tenants", "Enqueue a tenant", s.createTenant)
+	limitedRoute(a, "POST", "/v1/tenants", "Enqueue a tenant", s.createTenant)
+	open(a, "POST", "/webhooks/stripe", "Enqueue the tenant of a paid checkout", s.stripeEvent)
 
 	closed(a, "POST", "/internal/tenants/{tenant_id}/enqueue-provision", "Enqueue a tenant by its id", s.enqueueProvision)
 	closed(a, "POST", "/internal/placement/compute", "Where a tenant would land; writes nothing", s.computePlacement)
@@ -47,16 +41,15 @@ func (s *Server) Handler() http.Handler {
 	closed(a, "GET", "/internal/provision-trace-detail", "The events of a job or a trace", s.traceDetail)
 	closed(a, "GET", "/internal/provision-jobs", "Jobs, the newest first", s.listJobs)
 	closed(a, "GET", "/internal/provision-jobs/{job_id}", "One job", s.getJob)
+	closed(a, "POST", "/internal/provision-jobs/{job_id}/retry", "Try a job again that has failed", s.retryJob)
 	closed(a, "POST", "/internal/provision-complete", "Say how a job ended", s.complete)
-
-	return s.logged(withProblems(mux))
 }
 
 // routes is what a route is registered with.
 type routes struct {
 	*Server
-	api  huma.API
-	auth func(huma.Context, func(huma.Context))
+	api          huma.API
+	auth, public middleware
 }
 
 // closed adds a route that takes the key.
@@ -64,6 +57,14 @@ func closed[I, O any](a *routes, method, path, summary string, fn func(context.C
 	op := operation(method, path, summary)
 	op.Security = []map[string][]string{{"key": {}}}
 	op.Middlewares = huma.Middlewares{a.auth}
+	add(a, op, fn)
+}
+
+// limitedRoute adds a route that anybody may ask, so often; and whoever bears the key, always.
+func limitedRoute[I, O any](a *routes, method, path, summary string, fn func(context.Context, *I) (*O, error)) {
+	op := operation(method, path, summary)
+	op.Security = []map[string][]string{{}, {"key": {}}}
+	op.Middlewares = huma.Middlewares{a.public}
 	add(a, op, fn)
 }
 
@@ -80,16 +81,25 @@ func operation(method, path, summary string) huma.Operation {
 		Summary:      summary,
 		MaxBodyBytes: maxBody,
 	}
-	if strings.HasSuffix(path, "/trace-events") {
+	switch {
+	case strings.HasSuffix(path, "/trace-events"):
 		op.MaxBodyBytes = maxEvents
+	case strings.HasSuffix(path, "/stripe"):
+		op.MaxBodyBytes, op.SkipValidateBody = maxStripe, true
 	}
 	return op
 }
 
+// A documented answer says itself what it looks like, where Huma does not see it: it is
+// bytes, a stream, or has more than one status.
+type documented interface {
+	document(op *huma.Operation, api huma.API)
+}
+
 func add[I, O any](a *routes, op huma.Operation, fn func(context.Context, *I) (*O, error)) {
-	if _, ok := any((*O)(nil)).(*acceptedOutput); ok {
-		op.DefaultStatus = http.StatusAccepted
-		op.Responses = acceptedResponse(a.api)
+	op.Responses = map[string]*huma.Response{"default": response[problem](a.api, "application/problem+json", "What is wrong")}
+	if out, ok := any((*O)(nil)).(documented); ok {
+		out.document(&op, a.api)
 	}
 	huma.Register(a.api, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := fn(ctx, in)
@@ -100,35 +110,36 @@ func add[I, O any](a *routes, op huma.Operation, fn func(context.Context, *I) (*
 	})
 }
 
-// withProblems answers in our form where mux has no route, and lets one caller at a time
-// at the documents, which Huma makes when they are first asked for, without a lock.
-func withProblems(mux *http.ServeMux) http.Handler {
+// response documents an answer that holds a T.
+func response[T any](api huma.API, contentType, description string) *huma.Response {
+	schema := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[T](), true, "")
+	return &huma.Response{Description: description, Content: map[string]*huma.MediaType{contentType: {Schema: schema}}}
+}
+
+// Handler returns the routes of s.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	config := huma.DefaultConfig("Prego control plane", "1")
+	config.CreateHooks = nil // they add a $schema to every answer, which no caller expects
+	config.SchemasPath = ""
+	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"key": {Type: "http", Scheme: "bearer", Description: "INTERNAL_API_KEY"},
+	}
+	api := humago.New(mux, config)
+	a := &routes{Server: s, api: api, auth: s.authorised(api), public: s.public(api)}
+	a.register(s)
+	return s.observed(oneDocumentAtATime(mux))
+}
+
+// oneDocumentAtATime lets one caller at a time at the documents, which Huma makes when they
+// are first asked for, without a lock.
+func oneDocumentAtATime(h http.Handler) http.Handler {
 	var documents sync.Mutex
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h, pattern := mux.Handler(r)
-		switch {
-		case pattern == "":
-			said := &silent{header: http.Header{}, status: http.StatusNotFound}
-			h.ServeHTTP(said, r)
-			if allow := said.header.Get("Allow"); allow != "" {
-				w.Header().Set("Allow", allow)
-			}
-			writeProblem(w, said.status, "there is no "+r.Method+" of this path")
-			return
-		case strings.HasPrefix(r.URL.Path, "/openapi"):
+		if strings.HasPrefix(r.URL.Path, "/openapi") {
 			documents.Lock()
 			defer documents.Unlock()
 		}
-		mux.ServeHTTP(w, r)
+		h.ServeHTTP(w, r)
 	})
 }
-
-// silent keeps the status and drops the text.
-type silent struct {
-	header http.Header
-	status int
-}
-
-func (s *silent) Header() http.Header         { return s.header }
-func (s *silent) WriteHeader(status int)      { s.status = status }
-func (s *silent) Write(p []byte) (int, error) { return len(p), nil }

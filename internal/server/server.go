@@ -6,16 +6,20 @@
 // classified error; problems.go alone knows what HTTP status that is. To add a route,
 // write its method and its line.
 //
-// Jobs leave by [Config].Trigger, see trigger.go. Only what is stored counts: a job is
-// answered for when its transaction is on the disk, and triggered afterwards.
+// Every order, from whichever route, goes through one function, enqueue. Jobs leave by
+// [Config].Trigger, see trigger.go, and those of which nothing is heard any more are settled
+// by a [Sweep]. Only what is stored counts: a job is answered for when its transaction is on
+// the disk, and triggered afterwards.
 package server
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -24,7 +28,7 @@ import (
 	"github.com/pregoi/provision-tenant/internal/store"
 )
 
-// Config is what a Server needs.
+// Config is what a Server needs. Store, Key and Domain are required.
 type Config struct {
 	Store store.Store
 	// Key is what callers of the internal routes must bear, INTERNAL_API_KEY: at least
@@ -32,17 +36,34 @@ type Config struct {
 	Key string
 	// SkipAuth lets callers in without the key, on connections to a loopback address alone;
 	// SKIP_INTERNAL_API_AUTH. Key may be empty then.
-	SkipAuth   bool
-	Thresholds placement.Thresholds
-	Domain     string   // below which tenants get their hostnames; TENANT_DOMAIN
-	Reserved   []string // slugs that no tenant gets; nil for [provision.ReservedNames]
-	// Trigger starts the run of a job. It is called again after an error that can be
-	// retried, and after a crash in the middle of it, but not after one with a method
-	// Ambiguous() bool that answers true: then there may be a run. It is nil where somebody
-	// else reads the Pending jobs.
-	Trigger func(ctx context.Context, m provision.Message) (runID, runURL string, err error)
-	Log     *slog.Logger     // nil for none
-	Now     func() time.Time // nil for the clock
+	SkipAuth bool
+	Domain   string   // below which tenants get their hostnames; TENANT_DOMAIN
+	Reserved []string // slugs that no tenant gets; nil for [provision.ReservedNames]
+
+	// PublicTiers are what POST /v1/tenants gives without the key; nil for free and basic,
+	// since the others are paid for.
+	PublicTiers []placement.Tier
+	// PublicPerMinute is how many orders one address may send there in a minute, and
+	// PublicBurst how many of them at once. 0 for 10 each; negative for any number.
+	PublicPerMinute, PublicBurst int
+	// TrustedProxies are where an X-Forwarded-For is believed to come from.
+	TrustedProxies []netip.Prefix
+	// MaxConnections is how many are open at a time; 0 for 1024.
+	MaxConnections int
+	// StripeSecret is the signing secret of the webhook's endpoint; empty to take no events.
+	StripeSecret string
+
+	// Trigger starts the run of an attempt of a job, or hands it to somebody who does. It is
+	// called again after an error that can be retried and after a crash in the middle of it,
+	// and must not start a second run of the same attempt then. Its error may have a method
+	// Ambiguous() bool that answers true when there may be a run all the same, and a method
+	// NotBefore() time.Time that says when trying again has a chance. runID is empty where it
+	// is not known yet. Trigger is nil where somebody else reads the Pending jobs.
+	Trigger func(ctx context.Context, j provision.Job, attempt int) (runID, runURL string, err error)
+	Sweep   Sweep
+
+	Log *slog.Logger     // nil for none
+	Now func() time.Time // nil for the clock
 }
 
 // MinKey is the length below which a key is refused: 32 characters, as no shorter one
@@ -52,7 +73,9 @@ const MinKey = 32
 // A Server answers the control plane's routes.
 type Server struct {
 	Config
-	wake chan struct{} // told that a job is Pending
+	keyHash [sha256.Size]byte
+	orders  *limiter
+	metrics *metrics
 }
 
 // New returns a server, or says what is wrong with c.
@@ -70,28 +93,45 @@ func New(c Config) (*Server, error) {
 	if c.Reserved == nil {
 		c.Reserved = provision.ReservedNames()
 	}
+	if c.PublicTiers == nil {
+		c.PublicTiers = []placement.Tier{placement.Free, placement.Basic}
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Server{Config: c, wake: make(chan struct{}, 1)}, nil
+	or(&c.PublicPerMinute, 10)
+	or(&c.PublicBurst, 10)
+	or(&c.MaxConnections, 1024)
+	return &Server{Config: c, keyHash: sha256.Sum256([]byte(c.Key)),
+		orders: newLimiter(c.PublicPerMinute, c.PublicBurst), metrics: newMetrics()}, nil
+}
+
+// or sets a field that was left zero.
+func or[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
 }
 
 // now is the time in UTC, as everything is stored and answered.
 func (s *Server) now() time.Time { return s.Now().UTC() }
 
-// shutdownTime is how long requests that are being served may still take.
-const shutdownTime = 4 * time.Second
+// shutdownTime is how long what is under way when a server is stopped may still take.
+const shutdownTime = 5 * time.Second
 
-// Serve answers on ln, and triggers jobs, until ctx is done; then it finishes what it
-// holds. It closes ln.
+// Serve answers on ln, triggers jobs and sweeps, until ctx is done; then it finishes what it
+// holds, which takes [shutdownTime] at most. It closes ln.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	if s.SkipAuth && !loopback(ln.Addr()) {
 		return errors.Join(ln.Close(), provision.Errorf(provision.Invalid,
 			"SKIP_INTERNAL_API_AUTH is for a loopback listener, not for %s", ln.Addr()))
 	}
+	last, stop := outlive(ctx, shutdownTime)
+	defer stop()
 	hs := &http.Server{
 		Handler:           s.Handler(),
 		ReadHeaderTimeout: 5 * time.Second,
@@ -101,31 +141,33 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn),
 		// A request that is being served is finished also when ctx is done.
-		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+		BaseContext: func(net.Listener) context.Context { return last },
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	working, cancel := context.WithCancel(ctx)
 	defer cancel()
-	worker := make(chan struct{})
+	worked := make(chan struct{})
 	go func() {
-		defer close(worker)
-		s.Work(ctx)
+		defer close(worked)
+		s.Work(working)
 	}()
 	served := make(chan error, 1)
-	go func() { served <- hs.Serve(ln) }()
+	go func() { served <- hs.Serve(limited(ln, s.MaxConnections)) }()
 
 	var err error
 	select {
 	case err = <-served: // never nil
 	case <-ctx.Done():
-		last, stop := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
-		err = hs.Shutdown(last)
-		stop()
-		if err != nil {
-			err = errors.Join(err, hs.Close())
+		if hs.Shutdown(last) != nil {
+			s.Log.Warn("stop: connections were cut off")
+			err = hs.Close()
 		}
 	}
 	cancel()
-	<-worker
+	select {
+	case <-worked:
+	case <-last.Done():
+		s.Log.Warn("stop: work was cut off; the next process goes on with it")
+	}
 	return err
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/pregoi/provision-tenant/internal/placement"
 	"github.com/pregoi/provision-tenant/internal/provision"
 	"github.com/pregoi/provision-tenant/internal/server"
+	"github.com/pregoi/provision-tenant/internal/store"
 	"github.com/pregoi/provision-tenant/internal/store/sqlite"
 )
 
@@ -26,7 +27,7 @@ const key = "a-key-of-more-than-thirty-two-characters"
 // config is a server over a store of its own.
 func config(t testing.TB) server.Config {
 	t.Helper()
-	db, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "test.db"))
+	db, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "test.db"), store.Options{Thresholds: placement.DefaultThresholds()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +36,7 @@ func config(t testing.TB) server.Config {
 			t.Error(err)
 		}
 	})
-	return server.Config{Store: db, Key: key, Domain: "example.com", Thresholds: placement.DefaultThresholds()}
+	return server.Config{Store: db, Key: key, Domain: "example.com"}
 }
 
 func newServer(t testing.TB, c server.Config) *server.Server {
@@ -169,7 +170,7 @@ func TestPlacement(t *testing.T) {
 	must(t, err)
 	want := controlplane.Placement{
 		Placement:      placement.Result{Region: placement.SG, TargetServerID: "n1"},
-		Candidates:     []placement.Candidate{{NodeID: "n1", Eligible: true, Rank: 1, MemoryPct: new(41.5), Tenants: 3}},
+		Candidates:     []placement.Candidate{{NodeID: "n1", Eligible: true, Rank: 1, Active: true, MemoryPct: new(41.5), Tenants: 3}},
 		Cluster:        placement.Cluster{Nodes: 1, Eligible: 1, Tenants: 3, FreePlaces: 37},
 		SelectedNodeID: "n1", DecisionReason: placement.ExistingNodeSelected, Region: placement.SG,
 		Algorithm: "decidePlacement_unified_v1", TenantID: "acme-1",

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"path/filepath"
 	"testing"
@@ -18,12 +19,41 @@ import (
 	"github.com/pregoi/provision-tenant/internal/store/sqlite"
 )
 
-// worker runs a server's worker in a bubble where time passes at once, over a store with
-// the job job_acme, which is Pending. trigger is called with the number of the try.
-func worker(t *testing.T, trigger func(ctx context.Context, try int, m provision.Message) (string, string, error), then func(t *testing.T, s store.Store, stop func())) {
+// handed is a store that hands out one job, as every store does but in the time of a bubble,
+// and notes why it is handed out again.
+type handed struct {
+	store.Store
+	id  string
+	why []string
+}
+
+func (h *handed) Work(ctx context.Context, handle func(ctx context.Context, j store.Job, try int) error) error {
+	for try := 1; ctx.Err() == nil; try++ {
+		j, err := h.Job(context.WithoutCancel(ctx), h.id)
+		if err != nil || j.Status != provision.JobPending {
+			return err
+		}
+		err = handle(ctx, j, try)
+		if err == nil {
+			return nil
+		}
+		h.why = append(h.why, err.Error())
+		again := &store.RetryError{}
+		errors.As(err, &again)
+		select {
+		case <-time.After(again.After):
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+// worker runs a server's work in a bubble where time passes at once, over a store with the
+// job job_acme, which is Pending.
+func worker(t *testing.T, c server.Config, then func(t *testing.T, s *handed, stop func())) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		db, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "test.db"))
+		db, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "test.db"), store.Options{Thresholds: placement.DefaultThresholds()})
 		must(t, err)
 		defer db.Close()
 		_, err = db.Enqueue(t.Context(), store.Order{JobID: "job_acme", TenantID: "acme", TraceID: "trace_1", Slug: "acme", Domain: "example.com",
@@ -32,12 +62,9 @@ func worker(t *testing.T, trigger func(ctx context.Context, try int, m provision
 			},
 			Answer: func(store.Job) ([]byte, error) { return nil, nil }, Now: time.Now()})
 		must(t, err)
-		tries := 0
-		s := newServer(t, server.Config{Store: db, Key: key, Domain: "example.com",
-			Trigger: func(ctx context.Context, m provision.Message) (string, string, error) {
-				tries++
-				return trigger(ctx, tries, m)
-			}})
+		h := &handed{Store: db, id: "job_acme"}
+		c.Store, c.Key, c.Domain = h, key, "example.com"
+		s := newServer(t, c)
 		ctx, cancel := context.WithCancel(t.Context())
 		stopped := make(chan struct{})
 		go func() {
@@ -49,8 +76,17 @@ func worker(t *testing.T, trigger func(ctx context.Context, try int, m provision
 			<-stopped
 		}
 		defer stop()
-		then(t, db, stop)
+		then(t, h, stop)
 	})
+}
+
+// triggered is a server whose Trigger is called with the number of the try.
+func triggered(trigger func(ctx context.Context, try int, j provision.Job) (string, string, error)) server.Config {
+	tries := 0
+	return server.Config{Trigger: func(ctx context.Context, j provision.Job, attempt int) (string, string, error) {
+		tries++
+		return trigger(ctx, tries, j)
+	}}
 }
 
 func job(t *testing.T, s store.Store) store.Job {
@@ -62,14 +98,14 @@ func job(t *testing.T, s store.Store) store.Job {
 
 func TestTriggerOnce(t *testing.T) {
 	var got []provision.Message
-	worker(t, func(_ context.Context, _ int, m provision.Message) (string, string, error) {
-		got = append(got, m)
+	worker(t, triggered(func(_ context.Context, _ int, j provision.Job) (string, string, error) {
+		got = append(got, j.Message())
 		return "42", "https://example.com/42", nil
-	}, func(t *testing.T, s store.Store, stop func()) {
+	}), func(t *testing.T, s *handed, stop func()) {
 		time.Sleep(10 * time.Minute) // of the bubble
 		j := job(t, s)
-		if j.Status != provision.JobDispatched || j.RunID != "42" || j.RunURL != "https://example.com/42" || j.Tries != 1 {
-			t.Errorf("job %+v, want it dispatched once", j)
+		if j.Status != provision.JobDispatched || j.RunID != "42" || j.RunURL != "https://example.com/42" {
+			t.Errorf("job %+v, want it dispatched", j)
 		}
 	})
 	want := []provision.Message{{JobID: "job_acme", TenantID: "acme", Region: "sg", CreateNewServer: "true", SubdomainSlug: "acme",
@@ -79,114 +115,130 @@ func TestTriggerOnce(t *testing.T) {
 	}
 }
 
+// notBefore is an error that knows when trying again has a chance.
+type notBefore struct {
+	error
+	at time.Time
+}
+
+func (e notBefore) NotBefore() time.Time { return e.at }
+func (e notBefore) Unwrap() error        { return e.error }
+
 func TestTriggerAgain(t *testing.T) {
 	start := time.Time{}
 	var at []time.Duration
-	worker(t, func(_ context.Context, try int, _ provision.Message) (string, string, error) {
+	worker(t, triggered(func(_ context.Context, try int, _ provision.Job) (string, string, error) {
 		if try == 1 {
 			start = time.Now()
 		}
 		at = append(at, time.Since(start))
-		if try < 4 {
-			return "", "", provision.Errorf(provision.Busy, "github: limited")
+		limited := provision.Errorf(provision.Busy, "github: limited")
+		switch {
+		case try < 4:
+			return "", "", limited
+		case try == 4:
+			return "", "", notBefore{limited, start.Add(time.Hour)}
 		}
 		return "1", "", nil
-	}, func(t *testing.T, s store.Store, stop func()) {
-		time.Sleep(2 * time.Second)
-		if j := job(t, s); j.Status != provision.JobPending || j.Error != "github: limited" {
-			t.Errorf("between tries the job is %s and says %q", j.Status, j.Error)
+	}), func(t *testing.T, s *handed, stop func()) {
+		time.Sleep(2 * time.Hour)
+		if j := job(t, s); j.Status != provision.JobDispatched || j.Error != "" {
+			t.Errorf("job %+v, want it dispatched at the fifth try", j)
 		}
-		time.Sleep(time.Minute)
-		if j := job(t, s); j.Status != provision.JobDispatched || j.Tries != 4 || j.Error != "" {
-			t.Errorf("job %+v, want it dispatched at the fourth try", j)
+		if diff := cmp.Diff([]string{"github: limited", "github: limited", "github: limited", "github: limited"}, s.why); diff != "" {
+			t.Errorf("why it was handed out again (-want +got):\n%s", diff)
 		}
 	})
-	if len(at) != 4 || at[1] < time.Second || at[2]-at[1] < 2*time.Second || at[3]-at[2] < 4*time.Second || at[3] > 15*time.Second {
-		t.Errorf("tries at %v, want each pause twice the last", at)
+	if diff := cmp.Diff([]time.Duration{0, time.Second, 3 * time.Second, 7 * time.Second, time.Hour}, at); diff != "" {
+		t.Errorf("tries at (-want +got):\n%s", diff)
 	}
-}
-
-func TestTriggerGivesUp(t *testing.T) {
-	for _, test := range []struct {
-		err   error
-		tries int
-	}{
-		{provision.Errorf(provision.Denied, "github: the token may not start workflows"), 1},
-		{provision.Errorf(provision.Busy, "github: away"), 20},
-	} {
-		worker(t, func(context.Context, int, provision.Message) (string, string, error) { return "", "", test.err },
-			func(t *testing.T, s store.Store, stop func()) {
-				time.Sleep(90 * time.Minute)
-				j := job(t, s)
-				if want := "its run could not be triggered: " + test.err.Error(); j.Status != provision.JobFailed || j.Tries != test.tries ||
-					j.Error != want || j.ErrorClass != provision.ClassOf(test.err) {
-					t.Errorf("%v: job %+v, want it Failed after %d tries", test.err, j, test.tries)
-				}
-			})
-	}
-}
-
-// A try that does not end is ended; a run that started all the same is not failed.
-func TestTriggerHangs(t *testing.T) {
-	worker(t, func(ctx context.Context, try int, _ provision.Message) (string, string, error) {
-		if try == 1 {
-			<-ctx.Done()
-			return "", "", ctx.Err()
-		}
-		return "", "", provision.Errorf(provision.Invalid, "no")
-	}, func(t *testing.T, s store.Store, stop func()) {
-		time.Sleep(30 * time.Second)
-		_, err := s.AddEvents(t.Context(), []provision.Event{{ID: "1", JobID: "job_acme", TenantID: "acme", Stage: "s",
-			Status: provision.Started, Attempt: 1, At: time.Now()}}, time.Now())
-		must(t, err)
-		time.Sleep(5 * time.Minute)
-		if j := job(t, s); j.Status != provision.JobRunning || j.Tries != 1 {
-			t.Errorf("job %+v, want it running after one try", j)
-		}
-	})
-}
-
-// An answer that was lost is not asked for again: there may be a run.
-func TestTriggerAmbiguous(t *testing.T) {
-	worker(t, func(context.Context, int, provision.Message) (string, string, error) {
-		return "", "", ambiguous{provision.Errorf(provision.Busy, "github: connection reset")}
-	}, func(t *testing.T, s store.Store, stop func()) {
-		time.Sleep(10 * time.Minute)
-		if j := job(t, s); j.Status != provision.JobDispatched || j.Tries != 1 || j.Error != "its run may have started: github: connection reset" {
-			t.Errorf("job %+v, want it dispatched, with the doubt", j)
-		}
-	})
 }
 
 type ambiguous struct{ error }
 
 func (ambiguous) Ambiguous() bool { return true }
 
-// A server that is stopped during a try leaves the job for the next one at once.
-func TestTriggerStopped(t *testing.T) {
-	worker(t, func(ctx context.Context, _ int, _ provision.Message) (string, string, error) {
-		<-ctx.Done()
-		return "", "", ctx.Err()
-	}, func(t *testing.T, s store.Store, stop func()) {
-		synctest.Wait()
-		if _, ok, err := s.Claim(t.Context(), time.Now(), time.Now()); ok || err != nil {
-			t.Errorf("Claim of a job that is being triggered: %t, %v", ok, err)
+func TestTriggerGivesUp(t *testing.T) {
+	lost := ambiguous{provision.Errorf(provision.Busy, "github: connection reset")}
+	for _, test := range []struct {
+		err    error
+		tries  int
+		status provision.JobStatus
+		want   string
+	}{
+		{provision.Errorf(provision.Denied, "github: the token may not start workflows"), 1, provision.JobFailed, "its run could not be triggered: github: the token may not start workflows"},
+		{provision.Errorf(provision.Busy, "github: away"), 300, provision.JobFailed, "its run could not be triggered: github: away"},
+		// There may be a run: the sweeper has to find out.
+		{lost, 300, provision.JobDispatched, "its run may have started: github: connection reset"},
+	} {
+		tries := 0
+		worker(t, triggered(func(_ context.Context, try int, _ provision.Job) (string, string, error) {
+			tries = try
+			return "", "", test.err
+		}), func(t *testing.T, s *handed, stop func()) {
+			time.Sleep(30 * time.Hour)
+			if j := job(t, s); j.Status != test.status || j.Error != test.want || tries != test.tries {
+				t.Errorf("%v: job %s %q after %d tries, want %s %q after %d", test.err, j.Status, j.Error, tries, test.status, test.want, test.tries)
+			}
+		})
+	}
+}
+
+// A try that does not end is ended; a run that started all the same is not failed.
+func TestTriggerHangs(t *testing.T) {
+	worker(t, triggered(func(ctx context.Context, try int, _ provision.Job) (string, string, error) {
+		if try == 1 {
+			<-ctx.Done()
+			return "", "", ctx.Err()
 		}
-		stop()
-		j, ok, err := s.Claim(t.Context(), time.Now(), time.Now().Add(time.Minute))
-		if !ok || err != nil || j.ID != "job_acme" || j.Error != "" {
-			t.Errorf("Claim after the stop: %+v, %t, %v, want the job", j, ok, err)
+		return "", "", provision.Errorf(provision.Invalid, "no")
+	}), func(t *testing.T, s *handed, stop func()) {
+		time.Sleep(30 * time.Second)
+		_, err := s.AddEvents(t.Context(), []provision.Event{{ID: "1", JobID: "job_acme", TenantID: "acme", Stage: "s",
+			Status: provision.Started, Attempt: 1, At: time.Now()}}, time.Now())
+		must(t, err)
+		time.Sleep(5 * time.Minute)
+		if j := job(t, s); j.Status != provision.JobRunning {
+			t.Errorf("job %+v, want it running after one try", j)
 		}
 	})
 }
 
-// An order over HTTP ends in a trigger, through a server as it runs.
+// A server that is stopped during a try leaves the job as it is for the next one; one that
+// has started the run by then still says so.
+func TestTriggerStopped(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		want provision.JobStatus
+	}{
+		{context.Canceled, provision.JobPending},
+		{nil, provision.JobDispatched},
+	} {
+		worker(t, triggered(func(ctx context.Context, _ int, _ provision.Job) (string, string, error) {
+			<-ctx.Done()
+			return "42", "", test.err
+		}), func(t *testing.T, s *handed, stop func()) {
+			synctest.Wait()
+			stop()
+			if j := job(t, s); j.Status != test.want || j.Error != "" {
+				t.Errorf("stopped in a try that ended in %v: job %+v, want it %s", test.err, j, test.want)
+			}
+		})
+	}
+}
+
+// An order over HTTP ends in a trigger, through a server and a store as they run; and so does
+// its retry, as another attempt.
 func TestOrdersAreTriggered(t *testing.T) {
 	t.Parallel()
 	c := config(t)
-	triggered := make(chan string, 1)
-	c.Trigger = func(_ context.Context, m provision.Message) (string, string, error) {
-		triggered <- m.JobID
+	type try struct {
+		id      string
+		attempt int
+	}
+	tries := make(chan try, 1)
+	c.Trigger = func(_ context.Context, j provision.Job, attempt int) (string, string, error) {
+		tries <- try{j.ID, attempt}
 		return "", "", nil
 	}
 	s := newServer(t, c)
@@ -195,11 +247,31 @@ func TestOrdersAreTriggered(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	stopped := make(chan error, 1)
 	go func() { stopped <- s.Serve(ctx, ln) }()
-	cp := &controlplane.Client{URL: "http://" + ln.Addr().String(), Key: key}
+	base := "http://" + ln.Addr().String()
+	cp := &controlplane.Client{URL: base, Key: key}
 	a, err := cp.Enqueue(t.Context(), controlplane.Order{TenantID: "acme"})
 	must(t, err)
-	if id := <-triggered; id != a.JobID {
-		t.Errorf("triggered %q, want %s", id, a.JobID)
+	if got, want := <-tries, (try{a.JobID, 1}); got != want {
+		t.Errorf("triggered %+v, want %+v", got, want)
+	}
+	retry := base + "/internal/provision-jobs/" + a.JobID + "/retry"
+	if resp, got := do(t, "POST", retry, ""); resp.StatusCode != 409 {
+		t.Errorf("a retry of a job on its way: %d %s, want 409", resp.StatusCode, got)
+	}
+	must(t, cp.Complete(t.Context(), provision.Completion{JobID: a.JobID, TenantID: "acme", Status: provision.JobFailed, Error: "no server"}))
+	resp, got := do(t, "POST", retry, "")
+	if row := decode[struct {
+		Status  string
+		Attempt int
+		Error   string
+	}](t, got); resp.StatusCode != 202 || row.Status != "Pending" || row.Attempt != 2 || row.Error != "" {
+		t.Errorf("a retry: %d %s, want it Pending", resp.StatusCode, got)
+	}
+	if got, want := <-tries, (try{a.JobID, 2}); got != want {
+		t.Errorf("triggered %+v, want %+v", got, want)
+	}
+	if resp, got := do(t, "POST", base+"/internal/provision-jobs/nobody/retry", ""); resp.StatusCode != 404 {
+		t.Errorf("a retry of a job that is not there: %d %s", resp.StatusCode, got)
 	}
 	cancel()
 	must(t, <-stopped)

@@ -1,0 +1,45 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/pregoi/provision-tenant/internal/placement"
+	"github.com/pregoi/provision-tenant/internal/provision"
+)
+
+type tenantInput struct {
+	EnqueueHeaders
+	Body struct {
+		_ struct{} `json:"-" additionalProperties:"true"`
+		EnqueueFields
+		TenantID string `json:"tenant_id,omitempty" pattern:"^[A-Za-z0-9][A-Za-z0-9._~@:+-]{0,127}$" doc:"made when absent"`
+	}
+}
+
+// createTenant enqueues a tenant for anybody. Whoever does not bear the key gets a tenant
+// that there was not before, of a tier that costs nothing, and is told nothing of others.
+func (s *Server) createTenant(ctx context.Context, in *tenantInput) (*acceptedOutput, error) {
+	a := ask{route: "POST /v1/tenants", key: in.Key, traceID: in.TraceID, tenantID: in.Body.TenantID, slug: true, fields: in.Body.EnqueueFields}
+	if callerOf(ctx).internal {
+		return s.enqueue(ctx, a)
+	}
+	a.isNew = true
+	if req, err := a.fields.request(); err == nil && !slices.Contains(s.PublicTiers, req.Tier) {
+		s.metrics.enqueues.WithLabelValues(string(provision.Denied)).Inc()
+		return nil, &provision.Error{Class: provision.Denied,
+			Text: fmt.Sprintf("plan_tier %s is not among those that can be had without the key: %s", req.Tier, words(s.PublicTiers)),
+			Next: "pay for it in a Stripe checkout, whose event makes the tenant, or send INTERNAL_API_KEY"}
+	}
+	return s.enqueue(ctx, a)
+}
+
+func words(tiers []placement.Tier) string {
+	list := make([]string, len(tiers))
+	for i, t := range tiers {
+		list[i] = string(t)
+	}
+	return strings.Join(list, ", ")
+}
