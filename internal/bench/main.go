@@ -2,7 +2,7 @@
 // prints the medians and their ratio. Both sides run in turn, so that a busy machine
 // slows both.
 //
-//	go run ./internal/bench pulumi
+//	go run ./internal/bench placement
 //
 // To add a benchmark, write its file, and name it in benchmarks.
 package main
@@ -24,6 +24,8 @@ type benchmark struct {
 }
 
 var benchmarks = []benchmark{
+	{"controlplane", "placements and orders over HTTP, beside a Worker under Miniflare, and beside a commit for each order", benchControlPlane},
+	{"placement", "one update and one decision with the index, beside Decide, and beside a filter and a sort alone", benchPlacement},
 	{"pulumi", "the whole step pulumi_up, beside a bare `pulumi up --yes` of the same program", benchPulumi},
 }
 
@@ -57,8 +59,9 @@ func run(ctx context.Context, args []string) error {
 	for _, name := range flags.Args() {
 		named[name] = true
 	}
+	all := len(named) == 0
 	for _, b := range benchmarks {
-		if len(named) > 0 && !named[b.name] {
+		if !all && !named[b.name] {
 			continue
 		}
 		delete(named, b.name)

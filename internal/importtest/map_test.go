@@ -33,7 +33,9 @@ var imports = map[string]string{
 
 	// The control plane.
 	"internal/store":           "internal/placement internal/provision",
-	"internal/store/sqlite":    "internal/placement internal/provision internal/store",
+	"internal/store/postgres":  "internal/provision internal/store internal/store/sqlstore",
+	"internal/store/sqlite":    "internal/provision internal/store internal/store/sqlstore",
+	"internal/store/sqlstore":  "internal/placement internal/provision internal/store",
 	"internal/store/storetest": "internal/placement internal/provision internal/store",
 	"internal/server":          "internal/placement internal/provision internal/store",
 
@@ -47,12 +49,17 @@ var imports = map[string]string{
 	"internal/sandbox/standin":    "",
 	"internal/sandbox/toolchain":  "internal/provision",
 
+	// A Postgres server for tests.
+	"internal/postgrestest": "",
+
 	// Benchmarks, each with its peer.
-	"internal/bench": "internal/placement internal/provision internal/pulumi internal/sandbox/hetzner internal/sandbox/toolchain",
+	"internal/bench": "internal/placement internal/provision internal/pulumi internal/sandbox/hetzner internal/sandbox/toolchain" +
+		" internal/store internal/store/sqlite",
 
 	// The commands: only they know both the middle and the edges.
-	"cmd/controlplane": "internal/controlplane internal/dispatch internal/github internal/placement" +
-		" internal/provision internal/server internal/store/sqlite internal/workflow",
+	"cmd/controlplane": "internal/cloudflare internal/controlplane internal/dispatch internal/dispatch/postgresledger" +
+		" internal/dispatch/sqliteledger internal/github internal/placement internal/provision internal/server" +
+		" internal/store internal/store/postgres internal/store/sqlite internal/workflow",
 	"cmd/dispatcher": "internal/dispatch internal/dispatch/postgresledger internal/dispatch/sqliteledger" +
 		" internal/github internal/provision internal/workflow",
 	"cmd/provision-tenant": "internal/actions internal/cloudflare internal/controlplane internal/hetzner" +
@@ -77,10 +84,15 @@ var modules = map[string]string{
 	"google.golang.org/protobuf": "internal/pulumi",
 
 	// The control plane.
-	"github.com/danielgtaylor/huma/v2": "internal/server",
-	"github.com/pressly/goose/v3":      "internal/store/sqlite",
-	"modernc.org/sqlite":               "internal/dispatch/sqliteledger internal/store/sqlite",
-	"github.com/jackc/pgx/v5":          "internal/dispatch/postgresledger",
+	"github.com/danielgtaylor/huma/v2":                    "internal/server",
+	"github.com/prometheus/client_golang":                 "internal/server",
+	"github.com/stripe/stripe-go/v82":                     "internal/server",
+	"github.com/pressly/goose/v3":                         "internal/store/postgres internal/store/sqlite",
+	"github.com/riverqueue/river":                         "internal/store/postgres internal/store/sqlite internal/store/sqlstore",
+	"github.com/riverqueue/river/riverdriver/riverpgxv5":  "internal/store/postgres",
+	"github.com/riverqueue/river/riverdriver/riversqlite": "internal/store/sqlite",
+	"modernc.org/sqlite":                                  "internal/dispatch/sqliteledger internal/store/sqlite",
+	"github.com/jackc/pgx/v5":                             "internal/dispatch/postgresledger internal/postgrestest internal/store/postgres",
 
 	// Commands, files and terminals.
 	"github.com/spf13/cobra": "cmd/controlplane cmd/dispatcher cmd/provision-tenant cmd/sandbox",
@@ -120,8 +132,8 @@ var rules = []rule{
 		"what plays an outside party does not ship"},
 	{outside(), within("cmd"),
 		"a command is nobody's library"},
-	{outside("internal/store/storetest", "internal/dispatch/ledgertest", "internal/sandbox/contract"), within("testing"),
-		"tests do not ship; storetest, ledgertest and contract are there to be called by tests"},
+	{outside("internal/store/storetest", "internal/dispatch/ledgertest", "internal/sandbox/contract", "internal/postgrestest"), within("testing"),
+		"tests do not ship; storetest, ledgertest, contract and postgrestest are there to be called by tests"},
 }
 
 // exactly returns a test for one package, without those below it.
