@@ -3,6 +3,7 @@
 // slows both.
 //
 //	go run ./internal/bench pulumi
+//	go run ./internal/bench -runs 100 dispatch
 //
 // To add a benchmark, write its file, and name it in benchmarks.
 package main
@@ -25,6 +26,8 @@ type benchmark struct {
 
 var benchmarks = []benchmark{
 	{"pulumi", "the whole step pulumi_up, beside a bare `pulumi up --yes` of the same program", benchPulumi},
+	{"drain", "1,000 messages within GitHub's limits, in virtual time, beside a model of octokit's throttling", benchDrain},
+	{"dispatch", "one run from a cold start, beside curl with jq and node with octokit", benchDispatch},
 }
 
 func main() {
@@ -57,8 +60,9 @@ func run(ctx context.Context, args []string) error {
 	for _, name := range flags.Args() {
 		named[name] = true
 	}
+	all := len(named) == 0
 	for _, b := range benchmarks {
-		if len(named) > 0 && !named[b.name] {
+		if !all && !named[b.name] {
 			continue
 		}
 		delete(named, b.name)

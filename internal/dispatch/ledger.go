@@ -44,6 +44,29 @@ type Record struct {
 	Next   string
 }
 
+// A Status is what a [Record] says to others, as JSON.
+type Status struct {
+	JobID      string          `json:"job_id"`
+	State      State           `json:"state"`
+	*Run                       // nil unless there is one; its run_id is 0 when it was never found by name
+	Sends      int             `json:"sends"`            // requests that may have reached GitHub
+	SentAt     time.Time       `json:"sent_at,omitzero"` // the last of them
+	Until      time.Time       `json:"until,omitzero"`   // when this state is looked at again, at the latest
+	Reason     string          `json:"reason,omitempty"` // why there is no run yet
+	ErrorClass provision.Class `json:"error_class,omitempty"`
+	NextAction string          `json:"next_action,omitempty"`
+}
+
+// Status returns the record for others. Of the zero Record it is the zero Status.
+func (r Record) Status() Status {
+	s := Status{JobID: r.JobID, State: r.State, Sends: r.Sends, SentAt: r.SentAt.UTC(), Until: r.Until.UTC(),
+		Reason: r.Reason, ErrorClass: r.Class, NextAction: r.Next}
+	if r.State == Done {
+		s.Run = &r.Run
+	}
+	return s
+}
+
 // A State is where a job stands between two deliveries.
 type State string
 

@@ -17,6 +17,7 @@ import (
 type bench struct {
 	dispatch.Dispatcher
 	ledger        ledgertest.Memory
+	mu            sync.Mutex
 	starts, finds int
 	start         func(ctx context.Context) (dispatch.Run, error) // nil: accepted
 	find          func() (dispatch.Run, bool, error)              // nil: there is none
@@ -33,7 +34,9 @@ func newBench() *bench {
 	b.Ledger = &b.ledger
 	b.Inputs = func(context.Context, provision.Job) (map[string]any, error) { return map[string]any{}, nil }
 	b.Start = func(ctx context.Context, _ map[string]any) (dispatch.Run, error) {
+		b.mu.Lock()
 		b.starts++
+		b.mu.Unlock()
 		if b.start != nil {
 			return b.start(ctx)
 		}
@@ -263,6 +266,73 @@ func TestOnce(t *testing.T) {
 			wg.Wait()
 			b.asked(t, 1, 0)
 		},
+		"a refusal that is tried again meets a limit": func(t *testing.T, b *bench) {
+			b.start = func(context.Context) (dispatch.Run, error) {
+				return dispatch.Run{}, provision.Errorf(provision.Denied, "no")
+			}
+			b.want(t, dispatch.Result{}, dispatch.Rejected)
+			// Another dispatcher hears of a limit between the intent and the request.
+			slots := &meddling{Slots: &b.ledger}
+			b.Pace, b.RetryRejected, b.Patience = &dispatch.Pace{Slots: slots}, true, time.Minute
+			slots.before = func(loads int) {
+				if tally, err := b.ledger.LoadTally(t.Context()); loads == 3 && err == nil {
+					tally.Quiet = time.Now().Add(time.Hour)
+					if ok, err := b.ledger.SaveTally(t.Context(), tally); !ok || err != nil {
+						t.Error(ok, err)
+					}
+				}
+			}
+			b.want(t, dispatch.Result{Recorded: true}, dispatch.Limited)
+			if r := b.record(t); r.State != dispatch.Waiting || time.Until(r.Until) != time.Hour {
+				t.Errorf("record: %+v", r)
+			}
+			b.asked(t, 1, 0)
+			if tally, err := b.ledger.LoadTally(t.Context()); err != nil || len(tally.Writes) != 0 {
+				t.Errorf("the slot is not given back: %+v, %v", tally, err)
+			}
+			time.Sleep(time.Hour)
+			b.start, b.RetryRejected = nil, false
+			b.want(t, fresh, dispatch.Accepted)
+		},
+		"cancelled before the request": func(t *testing.T, b *bench) {
+			ctx, cancel := context.WithCancel(t.Context())
+			slots := &meddling{Slots: &b.ledger, before: func(loads int) {
+				if loads == 3 {
+					cancel()
+				}
+			}}
+			b.Pace = &dispatch.Pace{Slots: slots}
+			if _, err := b.Once(ctx, job); provision.ClassOf(err) != provision.Cancelled || dispatch.OutcomeOf(dispatch.Run{}, err) != dispatch.Limited {
+				t.Errorf("err = %v", err)
+			}
+			if r := b.record(t); r.State != dispatch.Waiting || r.Sends != 0 {
+				t.Errorf("record: %+v", r)
+			}
+			b.asked(t, 0, 0)
+			b.want(t, fresh, dispatch.Accepted)
+		},
+		"asked differently": func(t *testing.T, b *bench) {
+			b.Pace = &dispatch.Pace{}
+			began := time.Now()
+			b.start = func(context.Context) (dispatch.Run, error) {
+				if b.starts == 1 {
+					return dispatch.Run{}, differently{provision.Errorf(provision.Busy, "400")}
+				}
+				return run7, nil
+			}
+			b.want(t, fresh, dispatch.Accepted)
+			b.asked(t, 2, 0)
+			if time.Since(began) < time.Second {
+				t.Errorf("sent again after %s", time.Since(began))
+			}
+		},
+		"asked differently in vain": func(t *testing.T, b *bench) {
+			b.start = func(context.Context) (dispatch.Run, error) {
+				return dispatch.Run{}, differently{provision.Errorf(provision.Invalid, "400")}
+			}
+			b.want(t, dispatch.Result{}, dispatch.Rejected)
+			b.asked(t, 2, 0)
+		},
 		"no ledger, no request": func(t *testing.T, b *bench) {
 			b.Ledger = broken{}
 			if err := b.want(t, dispatch.Result{Recorded: true}, dispatch.Limited); !errors.Is(err, errLedger) {
@@ -284,6 +354,25 @@ func TestOnce(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { test(t, newBench()) })
 		})
 	}
+}
+
+// differently is an error after which the same is to be asked differently.
+type differently struct{ error }
+
+func (differently) Repeat() bool    { return true }
+func (d differently) Unwrap() error { return d.error }
+
+// meddling calls before ahead of each load, with how many there were.
+type meddling struct {
+	dispatch.Slots
+	loads  int
+	before func(loads int)
+}
+
+func (m *meddling) LoadTally(ctx context.Context) (dispatch.Tally, error) {
+	m.loads++
+	m.before(m.loads)
+	return m.Slots.LoadTally(ctx)
 }
 
 // broken is a ledger that can be read and not written.

@@ -1,7 +1,7 @@
 // Package sqliteledger is the ledger of dispatchers on one machine: a file.
 //
 // What Save answers true to has been written through to the disk (WAL, synchronous=FULL).
-// Several processes may have the file open: one that writes is waited for. The table is in
+// Several processes may have the file open: one that writes is waited for. The tables are in
 // schema.sql, which is applied on opening; what is added to it later is added there with
 // a statement that may be repeated.
 package sqliteledger
@@ -30,7 +30,11 @@ var schema string
 // A Ledger is a ledger in a file. It is safe for concurrent use.
 type Ledger struct{ db *sql.DB }
 
-var _ dispatch.Ledger = (*Ledger)(nil)
+var (
+	_ dispatch.Ledger   = (*Ledger)(nil)
+	_ dispatch.Slots    = (*Ledger)(nil)
+	_ dispatch.Refusals = (*Ledger)(nil)
+)
 
 // Open opens the file at path, and creates it where there is none. It can be read by its
 // owner alone; so can a folder that is made for it.
@@ -119,12 +123,7 @@ func (l *Ledger) Save(ctx context.Context, r dispatch.Record) (bool, error) {
 	} else {
 		values = append(values, r.Version)
 	}
-	result, err := l.db.ExecContext(ctx, statement, values...)
-	if err != nil {
-		return false, classify("save job "+r.JobID, err)
-	}
-	n, err := result.RowsAffected()
-	return n == 1, classify("save job "+r.JobID, err)
+	return l.one(ctx, "save job "+r.JobID, statement, values)
 }
 
 // classify says what can be done about err.
