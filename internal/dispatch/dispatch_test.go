@@ -105,9 +105,9 @@ func TestStatus(t *testing.T) {
 		want   string
 	}{
 		{dispatch.Record{JobID: "j", State: dispatch.Done, Hash: "h", Version: 3, Sends: 1, FirstAt: at, SentAt: at, Run: dispatch.Run{ID: 7, URL: "u", HTMLURL: "h"}},
-			`{"job_id":"j","state":"accepted","run_id":7,"run_url":"u","html_url":"h","sends":1,"sent_at":"2026-03-14T15:09:26Z"}`},
+			`{"job_id":"j","attempt":1,"state":"accepted","run_id":7,"run_url":"u","html_url":"h","sends":1,"sent_at":"2026-03-14T15:09:26Z"}`},
 		{dispatch.Record{JobID: "j", State: dispatch.Lost, Until: at, Sends: 2, Reason: "502", Class: provision.Busy, Next: "wait"},
-			`{"job_id":"j","state":"lost","sends":2,"until":"2026-03-14T15:09:26Z","reason":"502","error_class":"busy","next_action":"wait"}`},
+			`{"job_id":"j","attempt":1,"state":"lost","sends":2,"until":"2026-03-14T15:09:26Z","reason":"502","error_class":"busy","next_action":"wait"}`},
 	} {
 		got, err := json.Marshal(test.record.Status())
 		if err != nil || string(got) != test.want {

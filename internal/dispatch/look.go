@@ -37,7 +37,7 @@ func (v *delivery) look(ctx context.Context, r Record) (Run, error) {
 	if quiet, err := v.Pace.quiet(ctx); err != nil || quiet.After(time.Now()) {
 		return Run{}, cmp.Or(err, errAgain)
 	}
-	run, ok, err := v.Find(ctx, v.job.ID, r.FirstAt)
+	run, ok, err := v.Find(ctx, v.job.ID, r.After, r.FirstAt)
 	v.active = true
 	v.Pace.told(ctx, err)
 	switch {

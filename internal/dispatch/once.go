@@ -63,17 +63,30 @@ func (v *delivery) settle(ctx context.Context) (Run, error) {
 			return Run{}, err
 		}
 		if r.Version == 0 {
-			r = Record{JobID: v.job.ID, Hash: v.hash, State: Waiting}
+			r = Record{JobID: v.job.ID, Hash: v.hash, State: Waiting, Attempt: v.job.Attempt}
 		}
 		if r.Hash != v.hash {
 			return Run{}, &provision.Error{Class: provision.Conflict, Text: "another message had the same job_id and other content",
 				Next: "give each order a job_id of its own; nothing was sent for this message"}
 		}
-		run, err := v.step(ctx, r)
+		run, err := v.next(ctx, r)
 		if !errors.Is(err, errAgain) {
 			return run, err
 		}
 	}
+}
+
+// next begins another attempt of the job, if that is asked for and the one before it is
+// over, and else goes on with the one there is. Whatever became of a request of the one
+// before is settled first. A delivery of an older attempt is one of that which has followed.
+func (v *delivery) next(ctx context.Context, r Record) (Run, error) {
+	over := r.State == Done || r.State == Declined || r.State == Waiting
+	if max(1, v.job.Attempt) <= max(1, r.Attempt) || !over {
+		return v.step(ctx, r)
+	}
+	_, err := v.save(ctx, Record{JobID: r.JobID, Hash: r.Hash, Version: r.Version, State: Waiting,
+		Attempt: v.job.Attempt, After: max(r.After, r.Run.ID)})
+	return Run{}, cmp.Or(err, errAgain)
 }
 
 // step does the one thing that is to be done for a job in r's state.

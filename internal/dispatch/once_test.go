@@ -19,6 +19,7 @@ type bench struct {
 	ledger        ledgertest.Memory
 	mu            sync.Mutex
 	starts, finds int
+	after         int64                                           // as Find was asked last
 	start         func(ctx context.Context) (dispatch.Run, error) // nil: accepted
 	find          func() (dispatch.Run, bool, error)              // nil: there is none
 }
@@ -42,8 +43,9 @@ func newBench() *bench {
 		}
 		return run7, nil
 	}
-	b.Find = func(_ context.Context, id string, _ time.Time) (dispatch.Run, bool, error) {
+	b.Find = func(_ context.Context, id string, after int64, _ time.Time) (dispatch.Run, bool, error) {
 		b.finds++
+		b.after = after
 		if b.find != nil {
 			return b.find()
 		}
@@ -60,6 +62,16 @@ func (b *bench) want(t *testing.T, result dispatch.Result, outcome dispatch.Outc
 		t.Errorf("Once = %+v, %v; want %+v, %s", got, err, result, outcome)
 	}
 	return err
+}
+
+// attempt delivers that attempt of the job and wants this result.
+func (b *bench) attempt(t *testing.T, n int, want dispatch.Result) {
+	t.Helper()
+	j := job
+	j.Attempt = n
+	if got, err := b.Once(t.Context(), j); err != nil || got != want {
+		t.Errorf("attempt %d: %+v, %v; want %+v", n, got, err, want)
+	}
 }
 
 func (b *bench) asked(t *testing.T, starts, finds int) {
@@ -102,11 +114,11 @@ func TestOnce(t *testing.T) {
 		},
 		"a refusal is remembered until it is to be tried again": func(t *testing.T, b *bench) {
 			b.start = func(context.Context) (dispatch.Run, error) {
-				return dispatch.Run{}, &provision.Error{Class: provision.Denied, Text: "no", Next: "ask"}
+				return dispatch.Run{}, &provision.Error{Class: provision.Invalid, Text: "no", Next: "ask"}
 			}
 			b.want(t, dispatch.Result{}, dispatch.Rejected)
 			err := b.want(t, dispatch.Result{Recorded: true}, dispatch.Rejected)
-			if provision.ClassOf(err) != provision.Denied || err.Error() != "job j: no" || provision.NextAction(err) != "ask" {
+			if provision.ClassOf(err) != provision.Invalid || err.Error() != "job j: no" || provision.NextAction(err) != "ask" {
 				t.Errorf("recorded: %v, %s, %s", err, provision.ClassOf(err), provision.NextAction(err))
 			}
 			b.asked(t, 1, 0)
@@ -116,6 +128,54 @@ func TestOnce(t *testing.T) {
 			b.want(t, fresh, dispatch.Accepted)
 			b.want(t, recorded, dispatch.Accepted)
 			b.asked(t, 3, 0)
+		},
+		"a token that is renewed is enough": func(t *testing.T, b *bench) {
+			for _, class := range []provision.Class{provision.Denied, provision.NotFound} {
+				b.start = func(context.Context) (dispatch.Run, error) { return dispatch.Run{}, provision.Errorf(class, "no") }
+				if err := b.want(t, dispatch.Result{}, dispatch.Rejected); provision.ClassOf(err) != class {
+					t.Errorf("refused: %v, want class %s", err, class)
+				}
+			}
+			b.start = nil
+			b.want(t, fresh, dispatch.Accepted)
+			b.asked(t, 3, 0)
+		},
+		"an attempt is one run": func(t *testing.T, b *bench) {
+			b.want(t, fresh, dispatch.Accepted)
+			second := dispatch.Run{ID: 9, URL: "u2", HTMLURL: "h2"}
+			b.start = func(context.Context) (dispatch.Run, error) { return second, nil }
+			b.attempt(t, 2, dispatch.Result{Run: second})
+			b.attempt(t, 2, dispatch.Result{Run: second, Recorded: true})
+			b.attempt(t, 0, dispatch.Result{Run: second, Recorded: true}) // the message of the first, late
+			b.asked(t, 2, 0)
+			if r := b.record(t); r.Attempt != 2 || r.After != run7.ID || r.Sends != 1 {
+				t.Errorf("record %+v, want attempt 2 after run 7, sent once", r)
+			}
+		},
+		"an attempt begins when the one before is settled": func(t *testing.T, b *bench) {
+			b.start = func(context.Context) (dispatch.Run, error) { return dispatch.Run{}, gone }
+			b.Patience = time.Second
+			b.want(t, dispatch.Result{}, dispatch.Ambiguous)
+			b.find = func() (dispatch.Run, bool, error) {
+				if b.after == run7.ID {
+					return dispatch.Run{ID: 9}, true, nil
+				}
+				return run7, true, nil
+			}
+			b.Patience = time.Hour
+			b.attempt(t, 2, dispatch.Result{Run: dispatch.Run{ID: 9}}) // sent, lost, and found, but not as run 7
+			if b.starts != 2 {
+				t.Errorf("%d requests for a run, want 2", b.starts)
+			}
+		},
+		"a refused attempt gives way to the next": func(t *testing.T, b *bench) {
+			b.start = func(context.Context) (dispatch.Run, error) {
+				return dispatch.Run{}, provision.Errorf(provision.Invalid, "no")
+			}
+			b.want(t, dispatch.Result{}, dispatch.Rejected)
+			b.start = nil
+			b.attempt(t, 2, fresh)
+			b.asked(t, 2, 0)
 		},
 		"a limit is kept by every delivery": func(t *testing.T, b *bench) {
 			at := time.Now().Add(time.Hour)

@@ -109,6 +109,9 @@ func (v *delivery) conclude(ctx context.Context, r Record, run Run, err error, a
 		r.State, r.Until = Unnamed, now.Add(cmp.Or(v.Window, 2*time.Minute))
 	case Rejected:
 		r.State, r.Until = Declined, time.Time{}
+		if c := provision.ClassOf(err); c == provision.Denied || c == provision.NotFound {
+			r.State = Waiting // it is not the job that is refused: a token is renewed, a workflow put back
+		}
 	case Limited:
 		r.State, r.Until = Waiting, at
 	case Ambiguous:
@@ -156,7 +159,7 @@ func (v *delivery) record(ctx context.Context, r Record) (mine bool, err error) 
 		if now, err = v.Ledger.Load(ctx, r.JobID); err != nil {
 			continue
 		}
-		if now.State == Done || r.State != Done && r.State != Unnamed {
+		if now.State == Done || now.Attempt != r.Attempt || r.State != Done && r.State != Unnamed {
 			return false, nil
 		}
 		r.Version, r.Sends, r.SentAt, r.Looks = now.Version, now.Sends, now.SentAt, now.Looks

@@ -383,7 +383,7 @@ func (p *process) answer(ctx context.Context, a answer, effect func()) (run disp
 	return run, nil
 }
 
-func (p *process) find(ctx context.Context, job string, since time.Time) (dispatch.Run, bool, error) {
+func (p *process) find(ctx context.Context, job string, after int64, since time.Time) (dispatch.Run, bool, error) {
 	p.ask("the runs")
 	if err := p.step(false); err != nil {
 		return dispatch.Run{}, false, err
@@ -392,7 +392,7 @@ func (p *process) find(ctx context.Context, job string, since time.Time) (dispat
 	a := p.w.pop(&p.w.Looks, &p.w.looks)
 	var run dispatch.Run
 	for i, at := range p.w.runs[job] {
-		if !at.After(time.Now()) && run.ID == 0 && !at.Add(-p.w.Lag).Before(since) {
+		if !at.After(time.Now()) && run.ID == 0 && int64(i+1) > after && !at.Add(-p.w.Lag).Before(since) {
 			run = dispatch.Run{ID: int64(i + 1), URL: job, HTMLURL: job}
 		}
 	}

@@ -92,7 +92,8 @@ func everything(t *testing.T, a, b Ledger) {
 	at := time.Date(2026, 3, 14, 15, 9, 26, 535897932, time.UTC)
 	for i, r := range []dispatch.Record{
 		{State: dispatch.Waiting},
-		{Hash: "h", State: dispatch.Sending, Until: at, Sends: 7, FirstAt: at.Add(1), SentAt: at.Add(2), Looks: 3, LookAt: at.Add(4)},
+		{Hash: "h", State: dispatch.Sending, Until: at, Sends: 7, FirstAt: at.Add(1), SentAt: at.Add(2), Looks: 3, LookAt: at.Add(4),
+			Attempt: 3, After: 1<<62 + 1},
 		{State: dispatch.Done, Run: dispatch.Run{ID: 1<<62 + 1, URL: "https://api/1", HTMLURL: "https://html/1"}},
 		{State: dispatch.Declined, Reason: "it's “no”;\n--\\ 100% " + strings.Repeat("é", 5000), Class: provision.Denied, Next: "' OR 1=1"},
 	} {

@@ -83,9 +83,9 @@ func (l *Ledger) Load(ctx context.Context, jobID string) (dispatch.Record, error
 	none := false
 	err := l.do(ctx, "load job "+jobID, func(ctx context.Context) error {
 		err := l.pool.QueryRow(ctx, `SELECT version, hash, state, until_at, sends, first_at, sent_at, looks, look_at, run_id, run_url,
-			run_html_url, reason, class, next_action FROM dispatch_ledger WHERE job_id = $1`, jobID).
+			run_html_url, reason, class, next_action, attempt, after_run_id FROM dispatch_ledger WHERE job_id = $1`, jobID).
 			Scan(&r.Version, &r.Hash, &r.State, &until, &r.Sends, &first, &sent, &r.Looks, &look, &r.Run.ID, &r.Run.URL,
-				&r.Run.HTMLURL, &r.Reason, &r.Class, &r.Next)
+				&r.Run.HTMLURL, &r.Reason, &r.Class, &r.Next, &r.Attempt, &r.After)
 		if none = errors.Is(err, pgx.ErrNoRows); none {
 			return nil
 		}
@@ -102,14 +102,14 @@ func (l *Ledger) Load(ctx context.Context, jobID string) (dispatch.Record, error
 func (l *Ledger) Save(ctx context.Context, r dispatch.Record) (bool, error) {
 	mark := rand.Int64()
 	values := []any{r.JobID, r.Version + 1, r.Hash, string(r.State), stamp(r.Until), r.Sends, stamp(r.FirstAt), stamp(r.SentAt),
-		r.Looks, stamp(r.LookAt), r.Run.ID, r.Run.URL, r.Run.HTMLURL, r.Reason, string(r.Class), r.Next, mark}
+		r.Looks, stamp(r.LookAt), r.Run.ID, r.Run.URL, r.Run.HTMLURL, r.Reason, string(r.Class), r.Next, mark, r.Attempt, r.After}
 	statement := `UPDATE dispatch_ledger SET version = $2, hash = $3, state = $4, until_at = $5, sends = $6, first_at = $7,
 		sent_at = $8, looks = $9, look_at = $10, run_id = $11, run_url = $12, run_html_url = $13, reason = $14, class = $15,
-		next_action = $16, mark = $17 WHERE job_id = $1 AND version = $18`
+		next_action = $16, mark = $17, attempt = $18, after_run_id = $19 WHERE job_id = $1 AND version = $20`
 	if r.Version == 0 {
 		statement = `INSERT INTO dispatch_ledger (job_id, version, hash, state, until_at, sends, first_at, sent_at, looks, look_at,
-			run_id, run_url, run_html_url, reason, class, next_action, mark)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) ON CONFLICT DO NOTHING`
+			run_id, run_url, run_html_url, reason, class, next_action, mark, attempt, after_run_id)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) ON CONFLICT DO NOTHING`
 	} else {
 		values = append(values, r.Version)
 	}

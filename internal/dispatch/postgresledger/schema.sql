@@ -15,11 +15,11 @@ CREATE TABLE IF NOT EXISTS dispatch_ledger (
     run_html_url TEXT NOT NULL,
     reason       TEXT NOT NULL,
     class        TEXT NOT NULL,
-    next_action  TEXT NOT NULL
+    next_action  TEXT NOT NULL,
+    attempt      INTEGER NOT NULL,
+    after_run_id BIGINT NOT NULL, -- the runs of the attempts before it
+    mark         BIGINT NOT NULL -- which Save has written the row, for one that did not hear whether it has
 );
-
--- Which Save has written the row, for one that did not hear whether it has.
-ALTER TABLE dispatch_ledger ADD COLUMN IF NOT EXISTS mark BIGINT NOT NULL DEFAULT 0;
 
 -- One row: when writes are, and until when GitHub wants quiet, by the server's clock.
 CREATE TABLE IF NOT EXISTS dispatch_pace (

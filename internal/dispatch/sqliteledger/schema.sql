@@ -15,7 +15,9 @@ CREATE TABLE IF NOT EXISTS dispatch_ledger (
     run_html_url TEXT NOT NULL,
     reason       TEXT NOT NULL,
     class        TEXT NOT NULL,
-    next_action  TEXT NOT NULL
+    next_action  TEXT NOT NULL,
+    attempt      INTEGER NOT NULL,
+    after_run_id INTEGER NOT NULL -- the runs of the attempts before it
 ) STRICT;
 
 -- One row: when writes are, and until when GitHub wants quiet. writes is JSON.

@@ -101,9 +101,9 @@ func (l *Ledger) Close() error { return l.db.Close() }
 func (l *Ledger) Load(ctx context.Context, jobID string) (dispatch.Record, error) {
 	r := dispatch.Record{JobID: jobID}
 	err := l.db.QueryRowContext(ctx, `SELECT version, hash, state, until_at, sends, first_at, sent_at, looks, look_at, run_id, run_url,
-		run_html_url, reason, class, next_action FROM dispatch_ledger WHERE job_id = ?`, jobID).
+		run_html_url, reason, class, next_action, attempt, after_run_id FROM dispatch_ledger WHERE job_id = ?`, jobID).
 		Scan(&r.Version, &r.Hash, &r.State, into{&r.Until}, &r.Sends, into{&r.FirstAt}, into{&r.SentAt}, &r.Looks, into{&r.LookAt}, &r.Run.ID, &r.Run.URL,
-			&r.Run.HTMLURL, &r.Reason, &r.Class, &r.Next)
+			&r.Run.HTMLURL, &r.Reason, &r.Class, &r.Next, &r.Attempt, &r.After)
 	if errors.Is(err, sql.ErrNoRows) {
 		return dispatch.Record{}, nil
 	}
@@ -113,13 +113,13 @@ func (l *Ledger) Load(ctx context.Context, jobID string) (dispatch.Record, error
 // Save implements [dispatch.Ledger].
 func (l *Ledger) Save(ctx context.Context, r dispatch.Record) (bool, error) {
 	values := []any{r.Version + 1, r.Hash, string(r.State), stamp(r.Until), r.Sends, stamp(r.FirstAt), stamp(r.SentAt),
-		r.Looks, stamp(r.LookAt), r.Run.ID, r.Run.URL, r.Run.HTMLURL, r.Reason, string(r.Class), r.Next, r.JobID}
+		r.Looks, stamp(r.LookAt), r.Run.ID, r.Run.URL, r.Run.HTMLURL, r.Reason, string(r.Class), r.Next, r.Attempt, r.After, r.JobID}
 	statement := `UPDATE dispatch_ledger SET version = ?, hash = ?, state = ?, until_at = ?, sends = ?, first_at = ?, sent_at = ?, looks = ?, look_at = ?,
-		run_id = ?, run_url = ?, run_html_url = ?, reason = ?, class = ?, next_action = ? WHERE job_id = ? AND version = ?`
+		run_id = ?, run_url = ?, run_html_url = ?, reason = ?, class = ?, next_action = ?, attempt = ?, after_run_id = ? WHERE job_id = ? AND version = ?`
 	if r.Version == 0 {
 		statement = `INSERT INTO dispatch_ledger (version, hash, state, until_at, sends, first_at, sent_at, looks, look_at,
-			run_id, run_url, run_html_url, reason, class, next_action, job_id)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`
+			run_id, run_url, run_html_url, reason, class, next_action, attempt, after_run_id, job_id)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`
 	} else {
 		values = append(values, r.Version)
 	}
