@@ -81,14 +81,8 @@ func (d *remoteDispatcher) trigger(ctx context.Context, j provision.Job, attempt
 
 // message is the ProvisionQueueMessage of an attempt of a job.
 func message(j provision.Job, attempt int) ([]byte, error) {
-	m := struct {
-		provision.Message
-		Attempt string `json:"attempt,omitempty"` // absent for the first, which every reader understands
-	}{Message: j.Message()}
-	if attempt > 1 {
-		m.Attempt = strconv.Itoa(attempt)
-	}
-	return json.Marshal(m)
+	j.Attempt = attempt
+	return json.Marshal(j.Message())
 }
 
 // A dispatcherError is an answer of a dispatcher, or that there was none.

@@ -1,5 +1,3 @@
-//go:build issue3
-
 package main
 
 import (
@@ -30,7 +28,7 @@ func look(w github.Workflow) func(ctx context.Context, j store.Job) (server.RunS
 				return s, err
 			}
 		}
-		run, ok, err := find(ctx, w, j.ID, j.CreatedAt)
+		run, ok, err := find(ctx, w, j.ID, 0, j.CreatedAt)
 		if err != nil || !ok {
 			return server.RunState{}, err
 		}

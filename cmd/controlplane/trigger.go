@@ -60,20 +60,20 @@ func inProcessTrigger(w github.Workflow, ledger dispatch.Ledger, pace paceFlags)
 			run, err := w.Start(ctx, inputs)
 			return dispatch.Run(run), err
 		},
-		Find: func(ctx context.Context, jobID string, since time.Time) (dispatch.Run, bool, error) {
-			run, ok, err := find(ctx, w, jobID, since)
+		Find: func(ctx context.Context, jobID string, after int64, since time.Time) (dispatch.Run, bool, error) {
+			run, ok, err := find(ctx, w, jobID, after, since)
 			return dispatch.Run(run), ok, err
 		},
 		// One try of the server's takes a minute; what it leaves is gone on with by the next.
 		Patience: 45 * time.Second,
+		Ledger:   ledger,
 	}
 	if err := pace.set(d); err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context, j provision.Job, attempt int) (string, string, error) {
-		once := *d
-		once.Ledger = attemptLedger{ledger, attempt}
-		run, err := once.Dispatch(ctx, j)
+		j.Attempt = attempt
+		run, err := d.Dispatch(ctx, j)
 		if later := (*dispatch.LaterError)(nil); errors.As(err, &later) {
 			return "", "", &laterError{later}
 		}
@@ -93,8 +93,8 @@ func declared(ctx context.Context, w github.Workflow) (workflow.Workflow, error)
 	return workflow.Parse(file)
 }
 
-// find looks for the run of a job by its id.
-func find(ctx context.Context, w github.Workflow, jobID string, since time.Time) (github.Run, bool, error) {
+// find looks for the run of a job by its id, among those after another.
+func find(ctx context.Context, w github.Workflow, jobID string, after int64, since time.Time) (github.Run, bool, error) {
 	// Without the job_id in its name a run could not be found, and would be started twice.
 	if d, err := declared(ctx, w); err != nil {
 		return github.Run{}, false, err
@@ -103,7 +103,7 @@ func find(ctx context.Context, w github.Workflow, jobID string, since time.Time)
 			Text: "the run-name of " + w.String() + " does not carry the job_id, so that its run cannot be found",
 			Next: "look for the run by hand, and add ${{ inputs.job_id }} to run-name, with spaces around it"}
 	}
-	return w.Find(ctx, jobID, since)
+	return w.Find(ctx, jobID, after, since)
 }
 
 // A laterError is a [dispatch.LaterError] as the server understands it.

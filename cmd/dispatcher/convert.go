@@ -42,7 +42,7 @@ invalid trace_id is dropped with a warning.`,
 			if repo == "" {
 				w, err = local(cmp.Or(file, ".github/workflows/"+defaultFile))
 			} else {
-				remote, e := p.remote(repo, file, ref)
+				remote, e := p.remote(target{repo, file, ref})
 				if e != nil {
 					return e
 				}

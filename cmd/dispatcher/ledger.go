@@ -13,9 +13,12 @@ import (
 	"github.com/pregoi/provision-tenant/internal/provision"
 )
 
-// An openLedger is a ledger that its owner closes.
+// An openLedger is all that a ledger keeps, which its owner closes.
 type openLedger interface {
 	dispatch.Ledger
+	dispatch.Slots
+	dispatch.Refusals
+	dispatch.Inbox
 	Close() error
 }
 

@@ -65,7 +65,7 @@ Exit status: 0 done; 1 internal; 2 bad input or usage; 3 not authorised; 4 confl
 	root.SetOut(p.out)
 	root.SetErr(p.errs)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(p.convert(), p.dispatch())
+	root.AddCommand(p.convert(), p.check(), p.dispatch(), p.consume(), p.serve())
 	return root
 }
 

@@ -18,12 +18,13 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/pregoi/provision-tenant/internal/sandbox/cloudflare"
 	"github.com/pregoi/provision-tenant/internal/sandbox/github"
 	"github.com/pregoi/provision-tenant/internal/sandbox/standin"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
+	testscript.Main(tests{m}, map[string]func(){
 		"dispatcher": main,
 		"true":       func() {}, // the action that the stand-in's runs start
 	})
@@ -33,11 +34,15 @@ func TestMain(m *testing.M) {
 // GitHub, whose repository pregoi/prego is the script's folder. Beside testscript's own
 // commands they have
 //
-//	github given|ignored|refused   start anew, with that answer to return_run_details
+//	github given|ignored|refused [away]  start anew, with that answer to return_run_details,
+//	                                and with nobody to carry runs out
 //	fault STATUS BODY [NAME=VALUE]  answer every dispatch so; a status of 0 loses the answer
 //	nofault                         answer again as GitHub does
 //	status N PROGRAM [ARG...]       run it, and want that exit status
 //	runs FILE                       write a line for each run into FILE: its name and its inputs
+//	steer STATUS [CONCLUSION]       move the last run that nobody carries out, once there is one
+//	send TYPE FILE [TIMES]          put a message into the queue
+//	queue FILE                      write what is in the queue and the dead-letter queue into FILE
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "../../testdata/dispatcher",
@@ -46,6 +51,9 @@ func TestScripts(t *testing.T) {
 		Setup:               setup,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"github": func(ts *testscript.TestScript, _ bool, args []string) {
+				if world(ts).opts.Runner = github.RunnerActs; len(args) > 1 {
+					world(ts).opts.Runner = github.RunnerAway
+				}
 				world(ts).start(map[string]github.RunDetails{"given": github.DetailsGiven, "ignored": github.DetailsIgnored, "refused": github.DetailsRefused}[args[0]])
 			},
 			"fault": func(ts *testscript.TestScript, _ bool, args []string) {
@@ -71,13 +79,37 @@ func TestScripts(t *testing.T) {
 				}
 				ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(b.String()), 0o644))
 			},
+			"steer": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Check(world(ts).steer(args[0], append(args[1:], "")[0]))
+			},
+			"send": func(ts *testscript.TestScript, _ bool, args []string) {
+				times := 1
+				if len(args) > 2 {
+					n, err := strconv.Atoi(args[2])
+					ts.Check(err)
+					times = n
+				}
+				for range times {
+					_, err := world(ts).queues.Send("jobs", args[0], []byte(strings.TrimSpace(ts.ReadFile(args[1]))))
+					ts.Check(err)
+				}
+			},
+			"queue": func(ts *testscript.TestScript, _ bool, args []string) {
+				q := world(ts).queues
+				var b strings.Builder
+				for _, name := range []string{"jobs", "dead"} {
+					fmt.Fprintf(&b, "%s: %d\n", name, len(q.Messages(name)))
+				}
+				ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(b.String()), 0o644))
+			},
 		},
 	})
 }
 
-// A place is where one script runs: the stand-in of the moment, and its options.
+// A place is where one script runs: the stand-ins of the moment, and GitHub's options.
 type place struct {
 	server atomic.Pointer[github.Server]
+	queues *cloudflare.Server
 	opts   github.Options
 	stop   func(func())
 }
@@ -109,8 +141,13 @@ func setup(env *testscript.Env) error {
 	if err != nil {
 		return err
 	}
+	private, err := appPrivate()
+	if err != nil {
+		return err
+	}
 	p := &place{stop: env.Defer, opts: github.Options{
 		Repo: "pregoi/prego", Files: os.DirFS(env.WorkDir), Refs: []string{"main", "v1"}, Token: "t0k3n",
+		App:    &github.App{ID: 7, Installation: 77, Key: &private.PublicKey},
 		Action: program, Env: []string{"GORACE=atexit_sleep_ms=0"}, Dir: env.Getenv("TMPDIR"),
 	}}
 	p.start(github.DetailsGiven)
@@ -119,11 +156,37 @@ func setup(env *testscript.Env) error {
 	}))
 	env.Defer(s.Close)
 	env.Values[placeKey{}] = p
+	p.queues = cloudflare.New(cloudflare.Options{Token: "cf-t0k3n", ZoneName: "pregoi.com", Queues: []cloudflare.QueueOptions{
+		{Name: "jobs", DeadLetterQueue: "dead", MaxRetries: 3},
+		{Name: "careless"},
+		{Name: "pushed", NoPull: true},
+	}})
+	q := httptest.NewServer(p.queues.Handler())
+	env.Defer(q.Close)
+	key, err := appKey()
+	if err != nil {
+		return err
+	}
+	env.Vars = append(env.Vars, "CLOUDFLARE_API_BASE_URL="+q.URL+"/client/v4", "CLOUDFLARE_API_TOKEN=cf-t0k3n",
+		"CLOUDFLARE_ACCOUNT_ID="+p.queues.AccountID(), "CLOUDFLARE_QUEUE_ID="+p.queues.QueueID("jobs"),
+		"CARELESS="+p.queues.QueueID("careless"), "PUSHED="+p.queues.QueueID("pushed"), "APP_KEY="+key)
 	// The race detector would hold every process up for a second at its end.
 	env.Vars = append(env.Vars, "GORACE=atexit_sleep_ms=0", "GITHUB_API_URL="+s.URL, "GITHUB_TOKEN=t0k3n",
 		"XDG_STATE_HOME="+filepath.Join(env.WorkDir, "state"),
 		"DISPATCHES="+s.URL+"/repos/pregoi/prego/actions/workflows/provision-tenant.yml/dispatches")
 	return nil
+}
+
+// steer moves the last run, once there is one.
+func (p *place) steer(status, conclusion string) error {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); <-tick.C {
+		if runs := p.server.Load().Runs(); len(runs) > 0 {
+			return p.server.Load().Steer(runs[len(runs)-1].ID, status, conclusion)
+		}
+	}
+	return errors.New("there is no run")
 }
 
 func (p *place) start(d github.RunDetails) {

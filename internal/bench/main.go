@@ -2,7 +2,8 @@
 // prints the medians and their ratio. Both sides run in turn, so that a busy machine
 // slows both.
 //
-//	go run ./internal/bench placement
+//	go run ./internal/bench pulumi
+//	go run ./internal/bench -runs 100 dispatch
 //
 // To add a benchmark, write its file, and name it in benchmarks.
 package main
@@ -27,6 +28,8 @@ var benchmarks = []benchmark{
 	{"controlplane", "placements and orders over HTTP, beside a Worker under Miniflare, and beside a commit for each order", benchControlPlane},
 	{"placement", "one update and one decision with the index, beside Decide, and beside a filter and a sort alone", benchPlacement},
 	{"pulumi", "the whole step pulumi_up, beside a bare `pulumi up --yes` of the same program", benchPulumi},
+	{"drain", "1,000 messages within GitHub's limits, in virtual time, beside a model of octokit's throttling", benchDrain},
+	{"dispatch", "one run from a cold start, beside curl with jq and node with octokit", benchDispatch},
 }
 
 func main() {

@@ -1,30 +1,16 @@
 package cloudflare
 
 import (
-	"bytes"
-	"cmp"
-	"context"
-	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
 
-	"github.com/cloudflare/cloudflare-go"
-
 	"github.com/pregoi/provision-tenant/internal/provision"
-)
-
-const (
-	defaultTimeout = 10 * time.Second
-	maxBody        = 4 << 20 // a page of 100 records takes about 60 KiB
 )
 
 // An answer is what Cloudflare said to one request.
@@ -46,81 +32,11 @@ type problem struct {
 	Chain   []problem `json:"error_chain"`
 }
 
-// A keeper keeps each answer in the *answer of its request's context, with a bounded body.
-type keeper struct {
-	next http.RoundTripper // nil for the default
-}
-
-type answerKey struct{}
-
-func (k *keeper) RoundTrip(r *http.Request) (*http.Response, error) {
-	next := k.next
-	if next == nil {
-		next = http.DefaultTransport
-	}
-	resp, err := next.RoundTrip(r)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(body) > maxBody {
-		return nil, fmt.Errorf("an answer of more than %d bytes", maxBody)
-	}
-	resp.Body = io.NopCloser(bytes.NewReader(body))
-	if a, ok := r.Context().Value(answerKey{}).(*answer); ok {
-		a.status = resp.StatusCode
-		a.ray = resp.Header.Get("Cf-Ray")
-		a.retryAfter = resp.Header.Get("Retry-After")
-		a.readable = json.Unmarshal(body, &a.envelope) == nil
-	}
-	return resp, nil
-}
-
-// call makes one request and classifies how it ended. doing says what it is for.
-func (z *Zone) call(ctx context.Context, doing string, request func(context.Context, *cloudflare.API) error) error {
-	api, err := z.client()
-	if err != nil {
-		return err
-	}
-	a := &answer{}
-	timeout := cmp.Or(z.Timeout, defaultTimeout)
-	limited, cancel := context.WithTimeout(context.WithValue(ctx, answerKey{}, a), timeout)
-	defer cancel()
-	err = request(limited, api)
-	switch {
-	case err == nil && a.ok():
-		return nil
-	case ctx.Err() != nil: // somebody stopped us, whatever came of the request
-		return fmt.Errorf("%s: %w", doing, ctx.Err())
-	case a.status == 0 && limited.Err() != nil:
-		return provision.Errorf(provision.Busy, "%s: no answer from Cloudflare within %s", doing, timeout)
-	case a.status == 0:
-		return noAnswer(doing, err)
-	}
-	return a.refused(doing)
-}
-
-// noAnswer classifies a request whose answer did not come. Unless it cannot have been
-// sent, it may have had its effect.
-func noAnswer(doing string, err error) error {
-	if u := (*url.Error)(nil); errors.As(err, &u) {
-		err = u.Err // without the address
-	}
-	class := provision.Busy
-	if c := (*tls.CertificateVerificationError)(nil); errors.As(err, &c) {
-		class = provision.Internal // it will be the same the next time
-	}
-	return provision.Errorf(class, "%s: no answer from Cloudflare: %w", doing, err)
-}
-
 func (a *answer) ok() bool { return a.status/100 == 2 && a.readable && a.envelope.Success }
 
-// refused classifies an answer that is not a plain success.
-func (a *answer) refused(doing string) *provision.Error {
+// refused classifies an answer that is not a plain success. denied is the advice for one
+// that the token is not good enough for.
+func (a *answer) refused(doing, denied string) error {
 	e := &provision.Error{
 		Class:     a.class(),
 		Text:      doing + ": Cloudflare: " + a.words(),
@@ -129,29 +45,65 @@ func (a *answer) refused(doing string) *provision.Error {
 	}
 	switch e.Class {
 	case provision.Denied:
-		e.Next = "check that the Cloudflare API token is right, that it has Zone:Read and DNS:Edit for this zone, and that the zone's id is this zone's"
+		e.Next = denied
 	case provision.Busy:
-		if d, ok := wait(a.retryAfter, time.Now()); ok {
+		now := time.Now()
+		d, told := wait(a.retryAfter, now)
+		if told {
 			e.Next = fmt.Sprintf("wait %s, as Cloudflare asks, then run the same job again", d)
+		}
+		if a.limited() {
+			return &LimitError{Err: e, At: a.until(now, d)}
 		}
 	}
 	return e
 }
 
+// A LimitError says that Cloudflare wants fewer requests. Nothing was done.
+type LimitError struct {
+	Err error
+	At  time.Time // when the limit ends; zero if that is not known
+}
+
+func (e *LimitError) Error() string { return e.Err.Error() }
+func (e *LimitError) Unwrap() error { return e.Err }
+
+// NotBefore is At.
+func (e *LimitError) NotBefore() time.Time { return e.At }
+
+// lockout is for how long Cloudflare answers nothing to who was over the limit of its API.
+// https://developers.cloudflare.com/fundamentals/api/reference/limits/
+const lockout = 5 * time.Minute
+
+func (a *answer) limited() bool {
+	return a.status == http.StatusTooManyRequests || a.has(971)
+}
+
+// until says when a limit ends, if Cloudflare asks for a wait of d, or does not ask: 0. A
+// queue of its own limits (10250 to 10253) then does not say for how long.
+func (a *answer) until(now time.Time, d time.Duration) time.Time {
+	switch {
+	case d > 0:
+		return now.Add(d)
+	case a.has(10250, 10251, 10252, 10253):
+		return time.Time{}
+	}
+	return now.Add(lockout)
+}
+
 // class says what can be done about the answer. What Cloudflare's codes mean is, where it
 // is documented at all, at https://developers.cloudflare.com/dns/manage-dns-records/ and
-// https://developers.cloudflare.com/fundamentals/api/troubleshooting/.
+// https://developers.cloudflare.com/fundamentals/api/troubleshooting/, for queues at
+// https://developers.cloudflare.com/queues/reference/error-codes/.
 func (a *answer) class() provision.Class {
 	switch {
-	case a.status == http.StatusTooManyRequests, a.has(971):
-		return provision.Busy
-	case a.status >= 500:
+	case a.limited(), a.status >= 500:
 		return provision.Busy
 	case a.has(81053, 81054, 81056, 81057, 81058, 81062): // a record of that name is in the way
 		return provision.Conflict
-	case a.has(81044, 7000, 7003, 1001): // no such record; no such zone
+	case a.has(81044, 7000, 7003, 1001, 10104): // no such record; no such zone; no such queue
 		return provision.NotFound
-	case a.has(10000, 9109, 9106, 9103, 6003), a.status == http.StatusUnauthorized, a.status == http.StatusForbidden:
+	case a.has(10000, 9109, 9106, 9103, 6003, 10106), a.status == http.StatusUnauthorized, a.status == http.StatusForbidden:
 		return provision.Denied
 	case a.status == http.StatusNotFound:
 		return provision.NotFound

@@ -1,17 +1,17 @@
-// Package cloudflare sets tenants' DNS records through Cloudflare's API, with its own
-// client, cloudflare-go.
+// Package cloudflare sets tenants' DNS records, and pulls messages from a queue, through
+// Cloudflare's API with its own client, cloudflare-go.
 //
 // That client repeats a POST after a lost answer or a 5xx, and reads neither an answer's
 // "success" nor its Retry-After. So its retries are turned off here, and each answer is
 // kept beside it and classified by what Cloudflare said (answer.go): whoever calls decides
-// whether to look again. To add another part of the API, add a file beside records.go that
-// goes through [Zone.call].
+// whether to look again. To add another part of the API, add a file beside records.go or
+// queue.go that goes through link.call (client.go).
 //
-// https://developers.cloudflare.com/api/resources/dns/subresources/records/
+// https://developers.cloudflare.com/api/resources/dns/subresources/records/ and
+// https://developers.cloudflare.com/queues/configuration/pull-consumers/
 package cloudflare
 
 import (
-	"cmp"
 	"context"
 	"net/http"
 	"strings"
@@ -22,9 +22,6 @@ import (
 
 	"github.com/pregoi/provision-tenant/internal/provision"
 )
-
-// DefaultBaseURL is where Cloudflare's API is.
-const DefaultBaseURL = "https://api.cloudflare.com/client/v4"
 
 // A Zone is one DNS zone at Cloudflare. The token needs Zone:Read and DNS:Edit for it.
 type Zone struct {
@@ -38,8 +35,8 @@ type Zone struct {
 	// Timeout bounds each request; 0 for 10 s.
 	Timeout time.Duration
 
+	link link
 	mu   sync.Mutex
-	api  *cloudflare.API
 	id   string // found; "" before
 	name string // found; "" before
 }
@@ -71,8 +68,8 @@ func (z *Zone) find(ctx context.Context) (id, name string, err error) {
 }
 
 func (z *Zone) findByID(ctx context.Context) (id, name string, err error) {
-	if strings.Trim(z.ID, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
-		return "", "", provision.Errorf(provision.Invalid, "Cloudflare zone id %.80q is not letters and digits", z.ID)
+	if err := checkID("zone", z.ID); err != nil {
+		return "", "", err
 	}
 	var zone cloudflare.Zone
 	err = z.call(ctx, "read zone "+z.ID, func(ctx context.Context, api *cloudflare.API) (err error) {
@@ -119,31 +116,16 @@ func (z *Zone) findByName(ctx context.Context) (id, name string, err error) {
 	return id, name, nil
 }
 
-// client returns the vendor's client.
-func (z *Zone) client() (*cloudflare.API, error) {
-	if z.api != nil {
-		return z.api, nil
-	}
-	h := http.Client{}
-	if z.HTTP != nil {
-		h = *z.HTTP
-	}
-	h.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	h.Transport = &keeper{next: h.Transport}
-	api, err := cloudflare.NewWithAPIToken(z.Token,
-		cloudflare.BaseURL(strings.TrimSuffix(cmp.Or(z.BaseURL, DefaultBaseURL), "/")),
-		cloudflare.HTTPClient(&h),
-		cloudflare.UsingRetryPolicy(0, 0, 0),
+// call makes one request and classifies how it ended. doing says what it is for.
+func (z *Zone) call(ctx context.Context, doing string, request func(context.Context, *cloudflare.API) error) error {
+	return z.link.call(ctx, terms{
+		baseURL: z.BaseURL, token: z.Token, http: z.HTTP, timeout: z.Timeout,
+		maxBody: 4 << 20, // a page of 100 records takes about 60 KiB
 		// A run makes about ten requests. The client's own pace, made for those that make
 		// 1,200 in five minutes, would only slow it down.
-		cloudflare.UsingRateLimit(20),
-		cloudflare.UserAgent("provision-tenant"),
-	)
-	if err != nil {
-		return nil, provision.Errorf(provision.Denied, "Cloudflare API token: %w", err)
-	}
-	z.api = api
-	return api, nil
+		perSecond: 20,
+		denied:    "check that the Cloudflare API token is right, that it has Zone:Read and DNS:Edit for this zone, and that the zone's id is this zone's",
+	}, doing, request)
 }
 
 // canonical returns a DNS name in lower case, without a final dot.

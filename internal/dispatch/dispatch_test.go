@@ -2,7 +2,10 @@ package dispatch_test
 
 import (
 	"context"
+	"encoding/json"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/pregoi/provision-tenant/internal/dispatch"
@@ -64,5 +67,51 @@ func TestDispatch(t *testing.T) {
 				t.Errorf("err = %v of class %q, want %s of %q", err, provision.ClassOf(err), test.text, test.class)
 			}
 		})
+	}
+}
+
+// Without a ledger there is a pace all the same.
+func TestDispatchPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench()
+		b.Ledger, b.Pace = nil, &dispatch.Pace{}
+		b.start = func(context.Context) (dispatch.Run, error) {
+			switch b.starts {
+			case 1:
+				return dispatch.Run{}, differently{provision.Errorf(provision.Busy, "400")}
+			case 3:
+				return dispatch.Run{}, limited{provision.Errorf(provision.Busy, "slow down"), time.Now().Add(time.Hour)}
+			}
+			return run7, nil
+		}
+		began := time.Now()
+		for i, want := range []dispatch.Outcome{dispatch.Accepted, dispatch.Limited, dispatch.Limited} {
+			run, err := b.Dispatch(t.Context(), job)
+			if got := dispatch.OutcomeOf(run, err); got != want {
+				t.Errorf("%d: %s, %v", i, got, err)
+			}
+		}
+		b.asked(t, 3, 0)
+		if time.Since(began) < 2*time.Second {
+			t.Errorf("three after %s", time.Since(began))
+		}
+	})
+}
+
+func TestStatus(t *testing.T) {
+	at := time.Date(2026, 3, 14, 15, 9, 26, 0, time.UTC)
+	for _, test := range []struct {
+		record dispatch.Record
+		want   string
+	}{
+		{dispatch.Record{JobID: "j", State: dispatch.Done, Hash: "h", Version: 3, Sends: 1, FirstAt: at, SentAt: at, Run: dispatch.Run{ID: 7, URL: "u", HTMLURL: "h"}},
+			`{"job_id":"j","attempt":1,"state":"accepted","run_id":7,"run_url":"u","html_url":"h","sends":1,"sent_at":"2026-03-14T15:09:26Z"}`},
+		{dispatch.Record{JobID: "j", State: dispatch.Lost, Until: at, Sends: 2, Reason: "502", Class: provision.Busy, Next: "wait"},
+			`{"job_id":"j","attempt":1,"state":"lost","sends":2,"until":"2026-03-14T15:09:26Z","reason":"502","error_class":"busy","next_action":"wait"}`},
+	} {
+		got, err := json.Marshal(test.record.Status())
+		if err != nil || string(got) != test.want {
+			t.Errorf("%s, %v\nwant %s", got, err, test.want)
+		}
 	}
 }

@@ -28,3 +28,10 @@ func limit(err error) (time.Time, bool) {
 	}
 	return l.NotBefore(), true
 }
+
+// repeat reports whether err says that nothing was started, and that the next call of
+// Start will ask differently.
+func repeat(err error) bool {
+	var r interface{ Repeat() bool }
+	return errors.As(err, &r) && r.Repeat()
+}

@@ -30,13 +30,16 @@ func (v *delivery) look(ctx context.Context, r Record) (Run, error) {
 	if r.Looks++; !over {
 		r.LookAt = earliest(r.LookAt, r.Until)
 	}
-	if mine, err := v.save(ctx, r); err != nil || !mine || v.Pace.quiet().After(time.Now()) {
+	if mine, err := v.save(ctx, r); err != nil || !mine {
 		return Run{}, cmp.Or(err, errAgain)
 	}
 	r.Version++
-	run, ok, err := v.Find(ctx, v.job.ID, r.FirstAt)
+	if quiet, err := v.Pace.quiet(ctx); err != nil || quiet.After(time.Now()) {
+		return Run{}, cmp.Or(err, errAgain)
+	}
+	run, ok, err := v.Find(ctx, v.job.ID, r.After, r.FirstAt)
 	v.active = true
-	v.Pace.told(err)
+	v.Pace.told(ctx, err)
 	switch {
 	case err != nil && (ctx.Err() != nil || !provision.Retryable(err)):
 		return Run{}, unseen(err)

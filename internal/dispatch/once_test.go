@@ -17,7 +17,9 @@ import (
 type bench struct {
 	dispatch.Dispatcher
 	ledger        ledgertest.Memory
+	mu            sync.Mutex
 	starts, finds int
+	after         int64                                           // as Find was asked last
 	start         func(ctx context.Context) (dispatch.Run, error) // nil: accepted
 	find          func() (dispatch.Run, bool, error)              // nil: there is none
 }
@@ -33,14 +35,17 @@ func newBench() *bench {
 	b.Ledger = &b.ledger
 	b.Inputs = func(context.Context, provision.Job) (map[string]any, error) { return map[string]any{}, nil }
 	b.Start = func(ctx context.Context, _ map[string]any) (dispatch.Run, error) {
+		b.mu.Lock()
 		b.starts++
+		b.mu.Unlock()
 		if b.start != nil {
 			return b.start(ctx)
 		}
 		return run7, nil
 	}
-	b.Find = func(_ context.Context, id string, _ time.Time) (dispatch.Run, bool, error) {
+	b.Find = func(_ context.Context, id string, after int64, _ time.Time) (dispatch.Run, bool, error) {
 		b.finds++
+		b.after = after
 		if b.find != nil {
 			return b.find()
 		}
@@ -57,6 +62,16 @@ func (b *bench) want(t *testing.T, result dispatch.Result, outcome dispatch.Outc
 		t.Errorf("Once = %+v, %v; want %+v, %s", got, err, result, outcome)
 	}
 	return err
+}
+
+// attempt delivers that attempt of the job and wants this result.
+func (b *bench) attempt(t *testing.T, n int, want dispatch.Result) {
+	t.Helper()
+	j := job
+	j.Attempt = n
+	if got, err := b.Once(t.Context(), j); err != nil || got != want {
+		t.Errorf("attempt %d: %+v, %v; want %+v", n, got, err, want)
+	}
 }
 
 func (b *bench) asked(t *testing.T, starts, finds int) {
@@ -99,11 +114,11 @@ func TestOnce(t *testing.T) {
 		},
 		"a refusal is remembered until it is to be tried again": func(t *testing.T, b *bench) {
 			b.start = func(context.Context) (dispatch.Run, error) {
-				return dispatch.Run{}, &provision.Error{Class: provision.Denied, Text: "no", Next: "ask"}
+				return dispatch.Run{}, &provision.Error{Class: provision.Invalid, Text: "no", Next: "ask"}
 			}
 			b.want(t, dispatch.Result{}, dispatch.Rejected)
 			err := b.want(t, dispatch.Result{Recorded: true}, dispatch.Rejected)
-			if provision.ClassOf(err) != provision.Denied || err.Error() != "job j: no" || provision.NextAction(err) != "ask" {
+			if provision.ClassOf(err) != provision.Invalid || err.Error() != "job j: no" || provision.NextAction(err) != "ask" {
 				t.Errorf("recorded: %v, %s, %s", err, provision.ClassOf(err), provision.NextAction(err))
 			}
 			b.asked(t, 1, 0)
@@ -113,6 +128,54 @@ func TestOnce(t *testing.T) {
 			b.want(t, fresh, dispatch.Accepted)
 			b.want(t, recorded, dispatch.Accepted)
 			b.asked(t, 3, 0)
+		},
+		"a token that is renewed is enough": func(t *testing.T, b *bench) {
+			for _, class := range []provision.Class{provision.Denied, provision.NotFound} {
+				b.start = func(context.Context) (dispatch.Run, error) { return dispatch.Run{}, provision.Errorf(class, "no") }
+				if err := b.want(t, dispatch.Result{}, dispatch.Rejected); provision.ClassOf(err) != class {
+					t.Errorf("refused: %v, want class %s", err, class)
+				}
+			}
+			b.start = nil
+			b.want(t, fresh, dispatch.Accepted)
+			b.asked(t, 3, 0)
+		},
+		"an attempt is one run": func(t *testing.T, b *bench) {
+			b.want(t, fresh, dispatch.Accepted)
+			second := dispatch.Run{ID: 9, URL: "u2", HTMLURL: "h2"}
+			b.start = func(context.Context) (dispatch.Run, error) { return second, nil }
+			b.attempt(t, 2, dispatch.Result{Run: second})
+			b.attempt(t, 2, dispatch.Result{Run: second, Recorded: true})
+			b.attempt(t, 0, dispatch.Result{Run: second, Recorded: true}) // the message of the first, late
+			b.asked(t, 2, 0)
+			if r := b.record(t); r.Attempt != 2 || r.After != run7.ID || r.Sends != 1 {
+				t.Errorf("record %+v, want attempt 2 after run 7, sent once", r)
+			}
+		},
+		"an attempt begins when the one before is settled": func(t *testing.T, b *bench) {
+			b.start = func(context.Context) (dispatch.Run, error) { return dispatch.Run{}, gone }
+			b.Patience = time.Second
+			b.want(t, dispatch.Result{}, dispatch.Ambiguous)
+			b.find = func() (dispatch.Run, bool, error) {
+				if b.after == run7.ID {
+					return dispatch.Run{ID: 9}, true, nil
+				}
+				return run7, true, nil
+			}
+			b.Patience = time.Hour
+			b.attempt(t, 2, dispatch.Result{Run: dispatch.Run{ID: 9}}) // sent, lost, and found, but not as run 7
+			if b.starts != 2 {
+				t.Errorf("%d requests for a run, want 2", b.starts)
+			}
+		},
+		"a refused attempt gives way to the next": func(t *testing.T, b *bench) {
+			b.start = func(context.Context) (dispatch.Run, error) {
+				return dispatch.Run{}, provision.Errorf(provision.Invalid, "no")
+			}
+			b.want(t, dispatch.Result{}, dispatch.Rejected)
+			b.start = nil
+			b.attempt(t, 2, fresh)
+			b.asked(t, 2, 0)
 		},
 		"a limit is kept by every delivery": func(t *testing.T, b *bench) {
 			at := time.Now().Add(time.Hour)
@@ -263,6 +326,73 @@ func TestOnce(t *testing.T) {
 			wg.Wait()
 			b.asked(t, 1, 0)
 		},
+		"a refusal that is tried again meets a limit": func(t *testing.T, b *bench) {
+			b.start = func(context.Context) (dispatch.Run, error) {
+				return dispatch.Run{}, provision.Errorf(provision.Denied, "no")
+			}
+			b.want(t, dispatch.Result{}, dispatch.Rejected)
+			// Another dispatcher hears of a limit between the intent and the request.
+			slots := &meddling{Slots: &b.ledger}
+			b.Pace, b.RetryRejected, b.Patience = &dispatch.Pace{Slots: slots}, true, time.Minute
+			slots.before = func(loads int) {
+				if tally, err := b.ledger.LoadTally(t.Context()); loads == 3 && err == nil {
+					tally.Quiet = time.Now().Add(time.Hour)
+					if ok, err := b.ledger.SaveTally(t.Context(), tally); !ok || err != nil {
+						t.Error(ok, err)
+					}
+				}
+			}
+			b.want(t, dispatch.Result{Recorded: true}, dispatch.Limited)
+			if r := b.record(t); r.State != dispatch.Waiting || time.Until(r.Until) != time.Hour {
+				t.Errorf("record: %+v", r)
+			}
+			b.asked(t, 1, 0)
+			if tally, err := b.ledger.LoadTally(t.Context()); err != nil || len(tally.Writes) != 0 {
+				t.Errorf("the slot is not given back: %+v, %v", tally, err)
+			}
+			time.Sleep(time.Hour)
+			b.start, b.RetryRejected = nil, false
+			b.want(t, fresh, dispatch.Accepted)
+		},
+		"cancelled before the request": func(t *testing.T, b *bench) {
+			ctx, cancel := context.WithCancel(t.Context())
+			slots := &meddling{Slots: &b.ledger, before: func(loads int) {
+				if loads == 3 {
+					cancel()
+				}
+			}}
+			b.Pace = &dispatch.Pace{Slots: slots}
+			if _, err := b.Once(ctx, job); provision.ClassOf(err) != provision.Cancelled || dispatch.OutcomeOf(dispatch.Run{}, err) != dispatch.Limited {
+				t.Errorf("err = %v", err)
+			}
+			if r := b.record(t); r.State != dispatch.Waiting || r.Sends != 0 {
+				t.Errorf("record: %+v", r)
+			}
+			b.asked(t, 0, 0)
+			b.want(t, fresh, dispatch.Accepted)
+		},
+		"asked differently": func(t *testing.T, b *bench) {
+			b.Pace = &dispatch.Pace{}
+			began := time.Now()
+			b.start = func(context.Context) (dispatch.Run, error) {
+				if b.starts == 1 {
+					return dispatch.Run{}, differently{provision.Errorf(provision.Busy, "400")}
+				}
+				return run7, nil
+			}
+			b.want(t, fresh, dispatch.Accepted)
+			b.asked(t, 2, 0)
+			if time.Since(began) < time.Second {
+				t.Errorf("sent again after %s", time.Since(began))
+			}
+		},
+		"asked differently in vain": func(t *testing.T, b *bench) {
+			b.start = func(context.Context) (dispatch.Run, error) {
+				return dispatch.Run{}, differently{provision.Errorf(provision.Invalid, "400")}
+			}
+			b.want(t, dispatch.Result{}, dispatch.Rejected)
+			b.asked(t, 2, 0)
+		},
 		"no ledger, no request": func(t *testing.T, b *bench) {
 			b.Ledger = broken{}
 			if err := b.want(t, dispatch.Result{Recorded: true}, dispatch.Limited); !errors.Is(err, errLedger) {
@@ -284,6 +414,25 @@ func TestOnce(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { test(t, newBench()) })
 		})
 	}
+}
+
+// differently is an error after which the same is to be asked differently.
+type differently struct{ error }
+
+func (differently) Repeat() bool    { return true }
+func (d differently) Unwrap() error { return d.error }
+
+// meddling calls before ahead of each load, with how many there were.
+type meddling struct {
+	dispatch.Slots
+	loads  int
+	before func(loads int)
+}
+
+func (m *meddling) LoadTally(ctx context.Context) (dispatch.Tally, error) {
+	m.loads++
+	m.before(m.loads)
+	return m.Slots.LoadTally(ctx)
 }
 
 // broken is a ledger that can be read and not written.

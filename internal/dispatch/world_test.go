@@ -60,12 +60,32 @@ type history struct {
 	Looks    []answer // to requests for the list of runs
 	Troubles []trouble
 	Lag      time.Duration // until a run is in the list
+	Slow     time.Duration // what the ledger takes to do anything
+	Few      bool          // GitHub takes 2 writes a minute and 4 an hour
+	Older    bool          // GitHub refuses the first request of each process, which asks for a run's id, and names no run
 }
+
+// pace is what a process keeps to.
+func (h history) pace() *dispatch.Pace {
+	if h.Few {
+		return &dispatch.Pace{PerMinute: 2, PerHour: 4}
+	}
+	return &dispatch.Pace{}
+}
+
+// A twin does without something that the dispatcher needs.
+type twin string
+
+const (
+	whole    twin = ""
+	noLedger twin = "no ledger and no pace"
+	noSlots  twin = "a pace for each process"
+)
 
 // A world is a history as it takes place: GitHub, a ledger, and the processes.
 type world struct {
 	history
-	naive    bool
+	twin     twin
 	troubled int // how many troubles there are at first
 	ledger   ledgertest.Memory
 
@@ -73,6 +93,9 @@ type world struct {
 	processes map[int]*process
 	steps     map[int]int
 	runs      map[string][]time.Time // by job: when they are in the list
+	writes    []time.Time            // when requests for a run have reached GitHub
+	told      time.Time              // when the ledger last learned of a limit
+	quiet     time.Time              // until then
 	refused   map[string]bool
 	starts    int
 	looks     int
@@ -93,7 +116,7 @@ type process struct {
 	reborn time.Time // when it was killed: when the next one starts
 	told   time.Time // when it was last told to be quiet
 	quiet  time.Time // until then
-	last   time.Time // when it sent its last request for a run
+	older  bool      // it has learned not to ask for a run's id
 	d      *dispatch.Dispatcher
 }
 
@@ -112,9 +135,12 @@ func (w *world) process(ctx context.Context, n int) *process {
 	if p == nil || p.ctx.Err() != nil {
 		p = &process{w: w, n: n}
 		p.ctx, p.kill = context.WithCancel(ctx)
-		p.d = &dispatch.Dispatcher{Inputs: p.inputs, Start: p.start, Find: p.find, Ledger: p, Pace: &dispatch.Pace{}}
-		if w.naive {
-			p.d.Ledger = nil
+		p.d = &dispatch.Dispatcher{Inputs: p.inputs, Start: p.start, Find: p.find, Ledger: p, Pace: w.pace()}
+		switch p.d.Pace.Slots = p; w.twin {
+		case noLedger:
+			p.d.Ledger, p.d.Pace = nil, nil
+		case noSlots:
+			p.d.Pace.Slots = nil
 		}
 		w.processes[n] = p
 	}
@@ -154,9 +180,15 @@ func (p *process) step(ledger bool) error {
 	return nil
 }
 
+// use is how every use of the ledger begins.
+func (p *process) use() error {
+	time.Sleep(p.w.Slow)
+	return p.step(true)
+}
+
 // Load and Save make the process the ledger that its dispatcher sees.
 func (p *process) Load(ctx context.Context, id string) (r dispatch.Record, err error) {
-	if err := p.step(true); err != nil {
+	if err := p.use(); err != nil {
 		return r, err
 	}
 	if r, err = p.w.ledger.Load(ctx, id); err == nil {
@@ -166,10 +198,36 @@ func (p *process) Load(ctx context.Context, id string) (r dispatch.Record, err e
 }
 
 func (p *process) Save(ctx context.Context, r dispatch.Record) (ok bool, err error) {
-	if err := p.step(true); err != nil {
+	if err := p.use(); err != nil {
 		return false, err
 	}
 	if ok, err = p.w.ledger.Save(ctx, r); err == nil {
+		err = p.step(true)
+	}
+	return ok && err == nil, err
+}
+
+// LoadTally and SaveTally make it the slots, too. What has been loaded is used at once: a
+// process that stalls then knows no better.
+func (p *process) LoadTally(ctx context.Context) (dispatch.Tally, error) {
+	if err := p.use(); err != nil {
+		return dispatch.Tally{}, err
+	}
+	return p.w.ledger.LoadTally(ctx)
+}
+
+func (p *process) SaveTally(ctx context.Context, t dispatch.Tally) (ok bool, err error) {
+	if err := p.use(); err != nil {
+		return false, err
+	}
+	if ok, err = p.w.ledger.SaveTally(ctx, t); ok {
+		p.w.mu.Lock()
+		if t.Quiet.After(p.w.quiet) {
+			p.w.told, p.w.quiet = time.Now(), t.Quiet
+		}
+		p.w.mu.Unlock()
+	}
+	if err == nil {
 		err = p.step(true)
 	}
 	return ok && err == nil, err
@@ -180,12 +238,34 @@ func (p *process) inputs(_ context.Context, job provision.Job) (map[string]any, 
 	return map[string]any{"job_id": job.ID}, nil
 }
 
-// ask holds a request to what the process knows of limits.
+// ask holds a request to what the process and the ledger know of limits. What is told this
+// very moment may cross it, and what is told to the ledger while the process gets ready.
 func (p *process) ask(what string) {
-	p.w.mu.Lock()
-	defer p.w.mu.Unlock()
-	if now := time.Now(); now.Before(p.quiet) && now.After(p.told) { // what was told this very moment may cross it
-		p.w.problem("process %d asks for %s %s too early", p.n, what, p.quiet.Sub(now))
+	w := p.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now()
+	if now.Before(p.quiet) && now.After(p.told) {
+		w.problem("process %d asks for %s %s too early", p.n, what, p.quiet.Sub(now))
+	}
+	if now.Before(w.quiet) && now.After(w.told.Add(3*w.Slow)) {
+		w.problem("process %d asks for %s %s too early for what another knows", p.n, what, w.quiet.Sub(now))
+	}
+}
+
+// arrive holds a request for a run to the limits that GitHub documents.
+func (w *world) arrive() {
+	now := time.Now()
+	w.writes = append(w.writes, now)
+	bound := func(n int, window time.Duration) {
+		if i := len(w.writes) - 1 - n; i >= 0 && now.Sub(w.writes[i]) < window {
+			w.problem("GitHub is asked for %d runs within %s", n+1, now.Sub(w.writes[i]))
+		}
+	}
+	bound(1, time.Second)
+	if w.Few {
+		bound(2, time.Minute)
+		bound(4, time.Hour)
 	}
 }
 
@@ -214,7 +294,7 @@ func (w *world) effect(job string, a answer) {
 
 func (p *process) start(ctx context.Context, inputs map[string]any) (dispatch.Run, error) {
 	job := inputs["job_id"].(string)
-	if !p.w.naive {
+	if p.w.twin != noLedger {
 		p.ask("a run")
 	}
 	if err := p.step(false); err != nil {
@@ -224,11 +304,19 @@ func (p *process) start(ctx context.Context, inputs map[string]any) (dispatch.Ru
 		return dispatch.Run{}, ctx.Err() // as net/http: nothing is sent
 	}
 	p.w.mu.Lock()
-	a := p.w.pop(&p.w.Starts, &p.w.starts)
-	if d := time.Since(p.last); d < time.Second && !p.w.naive {
-		p.w.problem("process %d sends again after %s", p.n, d)
+	if p.w.twin != noLedger {
+		p.w.arrive()
 	}
-	p.last = time.Now()
+	if p.w.Older && !p.older {
+		p.older = true
+		p.w.starts++
+		p.w.mu.Unlock()
+		return dispatch.Run{}, differently{provision.Errorf(provision.Invalid, "400")}
+	}
+	a := p.w.pop(&p.w.Starts, &p.w.starts)
+	if p.w.Older && a == good {
+		a = unnamed
+	}
 	switch a {
 	case good, unnamed, unlisted, after:
 		p.w.effect(job, a)
@@ -262,6 +350,9 @@ func (p *process) hear(err error) {
 		if l.at.IsZero() {
 			p.quiet = p.told.Add(time.Minute) // at least
 		}
+		if p.w.twin == noSlots { // which tells nobody
+			p.w.told, p.w.quiet = p.told, latest(p.w.quiet, p.quiet)
+		}
 	}
 }
 
@@ -292,7 +383,7 @@ func (p *process) answer(ctx context.Context, a answer, effect func()) (run disp
 	return run, nil
 }
 
-func (p *process) find(ctx context.Context, job string, since time.Time) (dispatch.Run, bool, error) {
+func (p *process) find(ctx context.Context, job string, after int64, since time.Time) (dispatch.Run, bool, error) {
 	p.ask("the runs")
 	if err := p.step(false); err != nil {
 		return dispatch.Run{}, false, err
@@ -301,7 +392,7 @@ func (p *process) find(ctx context.Context, job string, since time.Time) (dispat
 	a := p.w.pop(&p.w.Looks, &p.w.looks)
 	var run dispatch.Run
 	for i, at := range p.w.runs[job] {
-		if !at.After(time.Now()) && run.ID == 0 && !at.Add(-p.w.Lag).Before(since) {
+		if !at.After(time.Now()) && run.ID == 0 && int64(i+1) > after && !at.Add(-p.w.Lag).Before(since) {
 			run = dispatch.Run{ID: int64(i + 1), URL: job, HTMLURL: job}
 		}
 	}
@@ -317,4 +408,11 @@ func (p *process) find(ctx context.Context, job string, since time.Time) (dispat
 func later(err error) (l *dispatch.LaterError, ok bool) {
 	ok = errors.As(err, &l)
 	return l, ok
+}
+
+func latest(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }

@@ -3,7 +3,6 @@ package github
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -38,6 +37,17 @@ func (e *LimitError) Unwrap() error { return e.Err }
 // NotBefore is At.
 func (e *LimitError) NotBefore() time.Time { return e.At }
 
+// A RepeatError says that an older server has refused a question of ours, and with it the
+// dispatch. Nothing was started. The same call, made again as a write of its own, does
+// without the question.
+type RepeatError struct{ Err error }
+
+func (e *RepeatError) Error() string { return e.Err.Error() }
+func (e *RepeatError) Unwrap() error { return e.Err }
+
+// Repeat is true.
+func (e *RepeatError) Repeat() bool { return true }
+
 // classify says what a failed answer means for whoever asked. op is what was asked for;
 // effect says that the request changes something, so that a lost answer is ambiguous.
 // https://docs.github.com/en/rest/using-the-rest-api/troubleshooting-the-rest-api
@@ -60,21 +70,8 @@ func (w Workflow) classify(op string, a answer, effect bool) error {
 		at := pause(a.resp.Header, now)
 		e.Class, e.Next = provision.Busy, advice(at, now)
 		return &LimitError{Err: e, At: at}
-	case s == http.StatusUnauthorized:
-		e.Class, e.Next = provision.Denied, "check GITHUB_TOKEN: it is wrong, expired or revoked"
-		return e
-	case s == http.StatusForbidden:
-		e.Class, e.Next = provision.Denied, "give the token the permissions actions: write and contents: read on "+w.Repo
-		return e
-	case s == http.StatusNotFound:
-		e.Class = provision.NotFound
-		e.Next = fmt.Sprintf("check that %s is on the default branch of %s, and that the token may write actions and read contents there: GitHub answers 404 to both", w.File, w.Repo)
-		return e
-	case s >= 300 && s <= 399:
-		e.Class, e.Next = provision.NotFound, "the repository has moved: name its new place"
-		return e
-	case s == http.StatusUnprocessableEntity, s == http.StatusBadRequest:
-		e.Class, e.Next = provision.Invalid, "compare the message with what the workflow declares at "+w.ref()
+	case s >= 300 && s < 500:
+		e.Class, e.Next = w.refused(a)
 		return e
 	default:
 		return e
@@ -156,7 +153,7 @@ func limited(a answer) bool {
 	text, page := message(a.err)
 	_, told := a.resp.Header["Retry-After"]
 	return told || a.resp.Header.Get("X-RateLimit-Remaining") == "0" ||
-		strings.Contains(text, "secondary rate limit") || strings.Contains(page, "secondary-rate-limits")
+		strings.Contains(text, "secondary rate limit") || strings.Contains(text, "abuse detection") || strings.Contains(page, "secondary-rate-limits")
 }
 
 // longest is how far in the future the end of a limit is believed to be.
@@ -167,10 +164,7 @@ const longest = 24 * time.Hour
 // https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api#exceeding-the-rate-limit
 func pause(h http.Header, now time.Time) time.Time {
 	until := func(d time.Duration) time.Time { return now.Add(min(max(d, time.Second), longest)) }
-	there, err := http.ParseTime(h.Get("Date"))
-	if err != nil {
-		there = now
-	}
+	there := serverTime(h, now)
 	after := strings.TrimSpace(h.Get("Retry-After"))
 	if s, err := strconv.ParseUint(after, 10, 31); err == nil {
 		return until(time.Duration(s) * time.Second)
@@ -184,14 +178,10 @@ func pause(h http.Header, now time.Time) time.Time {
 	return time.Time{}
 }
 
-// advice says the same in words.
-func advice(at, now time.Time) string {
-	if at.IsZero() {
-		return "send the same again in 60 seconds at the earliest"
+// serverTime returns the time that an answer names, or else now.
+func serverTime(h http.Header, now time.Time) time.Time {
+	if t, err := http.ParseTime(h.Get("Date")); err == nil {
+		return t
 	}
-	wait := int(at.Sub(now).Round(time.Second).Seconds())
-	if wait <= 60 {
-		return fmt.Sprintf("send the same again in %d seconds at the earliest", wait)
-	}
-	return fmt.Sprintf("send the same again at %s at the earliest, in %d seconds", at.UTC().Format(time.RFC3339), wait)
+	return now
 }

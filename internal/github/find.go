@@ -20,13 +20,13 @@ const clocks = 5 * time.Minute
 // maxPages bounds a list of runs: GitHub lists a thousand that match, and no more.
 const maxPages = 10
 
-// Find returns the run that a dispatch has started since then, by a word in its name, such
-// as a job_id. It answers false when it has seen all runs and none has it. Of several it
+// Find returns the run that a dispatch has started since then, with an id greater than after,
+// by a word in its name, such as a job_id. It answers false when it has seen all runs and none has it. Of several it
 // returns the oldest.
 //
 // A word is all that stands between spaces, brackets and whatever else cannot be part of a
 // job_id; "job-1" is no word of "provision job-12".
-func (w Workflow) Find(ctx context.Context, word string, since time.Time) (Run, bool, error) {
+func (w Workflow) Find(ctx context.Context, word string, after int64, since time.Time) (Run, bool, error) {
 	var found Run
 	for page := 1; page <= maxPages; page++ {
 		list, more, err := w.runs(ctx, since, page)
@@ -34,7 +34,7 @@ func (w Workflow) Find(ctx context.Context, word string, since time.Time) (Run, 
 			return Run{}, false, err
 		}
 		for _, r := range list { // the newest first
-			if r.GetID() > 0 && names(r.GetDisplayTitle(), word) {
+			if r.GetID() > max(0, after) && names(r.GetDisplayTitle(), word) {
 				found = Run{ID: r.GetID(), URL: r.GetURL(), HTMLURL: r.GetHTMLURL()}
 			}
 		}

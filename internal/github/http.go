@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"strings"
 	"time"
 
 	gh "github.com/google/go-github/v60/github"
@@ -18,7 +19,7 @@ const apiVersion = "2022-11-28"
 // maxAnswer bounds an answer's body, in bytes.
 const maxAnswer = 2 << 20
 
-// request returns a request for a path below the repository.
+// request returns a request for a path below the repository, with the token in it.
 func (w Workflow) request(ctx context.Context, method, below string, body any) (*http.Request, error) {
 	c, err := w.client()
 	if err != nil {
@@ -29,12 +30,21 @@ func (w Workflow) request(ctx context.Context, method, below string, body any) (
 		return nil, err
 	}
 	req.Header.Set("X-GitHub-Api-Version", apiVersion)
-	if w.Token != "" {
-		// In the request, and not in the transport: net/http then keeps it from other hosts too.
-		req.Header.Set("Authorization", "Bearer "+w.Token)
+	token := w.Token
+	if w.App != nil {
+		if token, err = w.App.get(ctx, w, ""); err != nil {
+			return nil, err
+		}
+	}
+	if token != "" {
+		authorize(req, token)
 	}
 	return req.WithContext(ctx), nil
 }
+
+// authorize puts a token into the request, and not into the transport: net/http then keeps
+// it from other hosts too.
+func authorize(req *http.Request, token string) { req.Header.Set("Authorization", "Bearer "+token) }
 
 // An answer is what came of a request.
 type answer struct {
@@ -51,12 +61,33 @@ func (a answer) status() int {
 	return a.resp.StatusCode
 }
 
-// do sends req and decodes the answer's JSON into v. A body that cannot be decoded is garbled.
+// do sends req and decodes the answer's JSON into v. A body that cannot be decoded is
+// garbled. An App's token that is refused is renewed once.
 func (w Workflow) do(ctx context.Context, req *http.Request, v any) answer {
 	c, err := w.client()
 	if err != nil {
 		return answer{err: err}
 	}
+	a := w.once(ctx, c, req, v)
+	if w.App == nil || a.status() != http.StatusUnauthorized {
+		return a
+	}
+	token, err := w.App.get(ctx, w, strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer "))
+	if err != nil {
+		return answer{err: err}
+	}
+	again := req.Clone(ctx)
+	if req.GetBody != nil {
+		if again.Body, err = req.GetBody(); err != nil {
+			return answer{err: err}
+		}
+	}
+	authorize(again, token)
+	return w.once(ctx, c, again, v)
+}
+
+// once is do for one request.
+func (w Workflow) once(ctx context.Context, c *gh.Client, req *http.Request, v any) answer {
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(w.Timeout, 20*time.Second))
 	defer cancel()
 	var a answer

@@ -1,4 +1,5 @@
-// Package github speaks GitHub's REST API: it starts a workflow, and reads its file.
+// Package github speaks GitHub's REST API: it starts a workflow, reads its file, and finds
+// and follows its runs, with a token or as a GitHub App.
 //
 // It decides nothing, and sends nothing twice whose first answer was lost. To add a
 // call, build its request with request, send it with do, and give classify the words for
@@ -27,11 +28,15 @@ type Workflow struct {
 	File    string // the file's name in .github/workflows, such as "provision-tenant.yml"
 	Ref     string // the branch or tag whose version runs; empty for main
 	Token   string // may write actions and read contents of Repo; empty to read a public one
+	App     *App   // gives tokens that may, in place of Token; nil for none
 	// HTTP sends the requests; nil for a client of our own. Its CheckRedirect is not used:
 	// a redirect to another host would carry the token there.
 	HTTP *http.Client
 	// Timeout is for one request and its answer; 0 for 20 seconds.
 	Timeout time.Duration
+	// Memory is what requests have taught about the server, shared by those who ask it; nil
+	// for none.
+	Memory *Memory
 }
 
 // A Run is one run of a workflow, as GitHub names it when it starts.
@@ -75,7 +80,7 @@ type dispatch struct {
 // Request returns the request that starts the workflow with inputs, as Start sends it
 // first, with the token in its Authorization.
 func (w Workflow) Request(ctx context.Context, inputs map[string]any) (*http.Request, error) {
-	return w.dispatch(ctx, dispatch{Ref: w.ref(), Inputs: inputs, ReturnRunDetails: true})
+	return w.dispatch(ctx, dispatch{Ref: w.ref(), Inputs: inputs, ReturnRunDetails: !w.Memory.nameless()})
 }
 
 func (w Workflow) dispatch(ctx context.Context, body dispatch) (*http.Request, error) {
@@ -86,15 +91,23 @@ func (w Workflow) dispatch(ctx context.Context, body dispatch) (*http.Request, e
 // saying which run it is. Where the answer was lost, the error is an [*AmbiguousError].
 //
 // GitHub names the run when asked to, since February 2026; a GitHub Enterprise Server
-// before 3.21 refuses the question, and with it the dispatch, which is then sent once more
-// without.
+// before 3.21 refuses the question, and with it the dispatch. Without a Memory that is then
+// sent once more without the question; with one the error is a [*RepeatError], and every
+// later Start leaves the question out.
 // https://github.blog/changelog/2026-02-19-workflow-dispatch-api-now-returns-run-ids/
 func (w Workflow) Start(ctx context.Context, inputs map[string]any) (Run, error) {
-	run, err := w.start(ctx, dispatch{Ref: w.ref(), Inputs: inputs, ReturnRunDetails: true})
-	if refusesRunDetails(err) {
-		run, err = w.start(ctx, dispatch{Ref: w.ref(), Inputs: inputs})
+	body := dispatch{Ref: w.ref(), Inputs: inputs, ReturnRunDetails: !w.Memory.nameless()}
+	run, err := w.start(ctx, body)
+	if !body.ReturnRunDetails || !refusesRunDetails(err) {
+		return run, err
 	}
-	return run, err
+	if w.Memory != nil {
+		w.Memory.forbidDetails()
+		return Run{}, &RepeatError{Err: &provision.Error{Class: provision.Busy, Text: err.Error(), Err: err,
+			Next: "send the same again: it goes without the question that this server refuses"}}
+	}
+	body.ReturnRunDetails = false
+	return w.start(ctx, body)
 }
 
 func (w Workflow) start(ctx context.Context, body dispatch) (Run, error) {
@@ -124,21 +137,36 @@ func (w Workflow) ref() string { return cmp.Or(w.Ref, "main") }
 // client returns a go-github client for w. It is made anew for each request: its memory
 // of past limits would refuse requests in GitHub's name.
 func (w Workflow) client() (*gh.Client, error) {
-	base, err := url.Parse(strings.TrimSuffix(cmp.Or(w.BaseURL, "https://api.github.com"), "/") + "/")
-	if err != nil || base.Host == "" || base.Scheme != "https" && base.Scheme != "http" {
-		return nil, provision.Errorf(provision.Invalid, "the address of GitHub's API is no http URL")
-	}
 	if owner, name, ok := strings.Cut(w.Repo, "/"); !ok || owner == "" || name == "" || strings.Contains(name, "/") {
 		return nil, provision.Errorf(provision.Invalid, "repository %.100q is not like owner/name", w.Repo)
 	}
+	return w.api(w.http())
+}
+
+// http returns a client that follows no redirect to another host, and reads no answer
+// without end.
+func (w Workflow) http() *http.Client {
 	var h http.Client
 	if w.HTTP != nil {
 		h = *w.HTTP
 	}
 	h.CheckRedirect = sameHost
 	h.Transport = bounded{h.Transport}
-	c := gh.NewClient(&h)
+	return &h
+}
+
+// api returns a go-github client that sends with h.
+func (w Workflow) api(h *http.Client) (*gh.Client, error) {
+	base, err := url.Parse(w.base() + "/")
+	if err != nil || base.Host == "" || base.Scheme != "https" && base.Scheme != "http" {
+		return nil, provision.Errorf(provision.Invalid, "the address of GitHub's API is no http URL")
+	}
+	c := gh.NewClient(h)
 	c.BaseURL = base
 	c.UserAgent = "provision-tenant"
 	return c, nil
+}
+
+func (w Workflow) base() string {
+	return strings.TrimSuffix(cmp.Or(w.BaseURL, "https://api.github.com"), "/")
 }

@@ -90,7 +90,7 @@ func TestStartRefused(t *testing.T) {
 		{"token", answer(401, said("Bad credentials")), provision.Denied, false, "401 Bad credentials (request AB:12)", "GITHUB_TOKEN"},
 		{"permission", answer(403, said("Resource not accessible by integration")), provision.Denied, false, "403 Resource not accessible by integration (request AB:12)", "actions: write"},
 		{"missing", answer(404, said("Not Found")), provision.NotFound, false, "404 Not Found (request AB:12)", "GitHub answers 404 to both"},
-		{"inputs", answer(422, said(`Unexpected inputs provided: ["x"]`)), provision.Invalid, false, `422 Unexpected inputs provided: ["x"] (request AB:12)`, "what the workflow declares"},
+		{"inputs", answer(422, said(`Unexpected inputs provided: ["x"]`)), provision.Invalid, false, `422 Unexpected inputs provided: ["x"] (request AB:12)`, "declare these inputs in the workflow file at main"},
 		{"inputs, with details", answer(422, `{"message":"Validation Failed","errors":["a","b"]}`), provision.Invalid, false, `422 Validation Failed: a: b (request AB:12)`, ""},
 		{"lines", answer(422, said("Invalid request.\n\n\x1b[31m\"ref\" wasn't supplied.")), provision.Invalid, false, `422 Invalid request. [31m"ref" wasn't supplied. (request AB:12)`, ""},
 		{"primary limit", answer(403, said("API rate limit exceeded"), "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", itoa(reset)), provision.Busy, false, "403 API rate limit exceeded (request AB:12)", "at the earliest, in 1"},

@@ -13,12 +13,16 @@ var imports = map[string]string{
 	"internal/provision": "internal/placement",
 	"internal/pipeline":  "internal/provision",
 	"internal/dispatch":  "internal/provision",
-	"internal/workflow":  "internal/provision",
+	"internal/consumer":  "internal/dispatch internal/provision",
+	"internal/workflow":  "internal/placement internal/provision",
 
 	// Where dispatches are recorded.
 	"internal/dispatch/ledgertest":     "internal/dispatch internal/provision",
 	"internal/dispatch/postgresledger": "internal/dispatch internal/provision",
 	"internal/dispatch/sqliteledger":   "internal/dispatch internal/provision",
+
+	// The dispatcher's HTTP.
+	"internal/dispatchserver": "internal/consumer internal/dispatch internal/provision",
 
 	// The edges: one outside party each.
 	"internal/actions":      "",
@@ -53,15 +57,15 @@ var imports = map[string]string{
 	"internal/postgrestest": "",
 
 	// Benchmarks, each with its peer.
-	"internal/bench": "internal/placement internal/provision internal/pulumi internal/sandbox/hetzner internal/sandbox/toolchain" +
+	"internal/bench": "internal/placement internal/provision internal/pulumi internal/sandbox/github internal/sandbox/hetzner internal/sandbox/toolchain" +
 		" internal/store internal/store/sqlite",
 
 	// The commands: only they know both the middle and the edges.
 	"cmd/controlplane": "internal/cloudflare internal/controlplane internal/dispatch internal/dispatch/postgresledger" +
 		" internal/dispatch/sqliteledger internal/github internal/placement internal/provision internal/server" +
 		" internal/store internal/store/postgres internal/store/sqlite internal/workflow",
-	"cmd/dispatcher": "internal/dispatch internal/dispatch/postgresledger internal/dispatch/sqliteledger" +
-		" internal/github internal/provision internal/workflow",
+	"cmd/dispatcher": "internal/cloudflare internal/consumer internal/dispatch internal/dispatch/postgresledger" +
+		" internal/dispatch/sqliteledger internal/dispatchserver internal/github internal/provision internal/workflow",
 	"cmd/provision-tenant": "internal/actions internal/cloudflare internal/controlplane internal/hetzner" +
 		" internal/pipeline internal/placement internal/provision internal/pulumi internal/stackprogram",
 	"cmd/sandbox": "internal/provision internal/sandbox",
@@ -71,12 +75,16 @@ var imports = map[string]string{
 // left out. It too is the whole truth: a vendor is known to one edge and to its stand-in.
 var modules = map[string]string{
 	// The vendors' SDKs.
-	"github.com/cloudflare/cloudflare-go":   "internal/cloudflare",
-	"github.com/google/go-github/v60":       "internal/github",
-	"github.com/hetznercloud/hcloud-go/v2":  "internal/hetzner internal/sandbox/hetzner",
-	"github.com/pulumi/pulumi-hcloud/sdk":   "internal/stackprogram",
-	"github.com/pulumi/pulumi/sdk/v3":       "internal/pulumi internal/stackprogram",
-	"github.com/sethvargo/go-githubactions": "internal/actions",
+	"github.com/bradleyfalzon/ghinstallation/v2": "internal/github",
+	"github.com/cloudflare/cloudflare-go":        "internal/cloudflare",
+	"github.com/google/go-github/v60":            "internal/github",
+	"github.com/hetznercloud/hcloud-go/v2":       "internal/hetzner internal/sandbox/hetzner",
+	"github.com/pulumi/pulumi-hcloud/sdk":        "internal/stackprogram",
+	"github.com/pulumi/pulumi/sdk/v3":            "internal/pulumi internal/stackprogram",
+	"github.com/sethvargo/go-githubactions":      "internal/actions",
+
+	// What ghinstallation signs.
+	"github.com/golang-jwt/jwt/v4": "internal/github",
 
 	// What Pulumi's Automation API speaks.
 	"github.com/blang/semver":    "internal/pulumi",
@@ -85,7 +93,7 @@ var modules = map[string]string{
 
 	// The control plane.
 	"github.com/danielgtaylor/huma/v2":                    "internal/server",
-	"github.com/prometheus/client_golang":                 "internal/server",
+	"github.com/prometheus/client_golang":                 "internal/dispatchserver internal/server",
 	"github.com/stripe/stripe-go/v82":                     "internal/server",
 	"github.com/pressly/goose/v3":                         "internal/store/postgres internal/store/sqlite",
 	"github.com/riverqueue/river":                         "internal/store/postgres internal/store/sqlite internal/store/sqlstore",
@@ -124,6 +132,8 @@ var rules = []rule{
 		"the steps know no vendor: what they need from outside comes in as a function or an interface"},
 	{exactly("internal/dispatch"), allBut("internal/placement", "internal/provision"),
 		"exactly one run per job is decided without knowing whose runs they are"},
+	{within("internal/consumer"), allBut("internal/dispatch", "internal/placement", "internal/provision"),
+		"what becomes of a message is decided without knowing whose queue it is"},
 	{within("internal/workflow"), allBut("internal/placement", "internal/provision", "gopkg.in/yaml.v3"),
 		"a workflow file is read, not run: YAML is all that it takes"},
 	{outside("cmd", "internal/sandbox", "internal/bench"), edges,

@@ -24,6 +24,9 @@ type Job struct {
 	CanonicalHostname string
 	Dedicated         bool
 	TraceID           string // optional; [ValidTraceID] holds
+	// Attempt counts the runs that were asked for: 2 and so on when an operator has the job
+	// done once more, 0 for the first. Each is one run. It travels in the message alone.
+	Attempt int
 }
 
 // Fields are the names of a job's fields, in the order of the message's type.

@@ -21,11 +21,14 @@ type Message struct {
 	CanonicalHostname string `json:"canonical_hostname"`
 	Dedicated         string `json:"dedicated,omitempty"` // "true", "false" or absent
 	TraceID           string `json:"trace_id,omitempty"`
+	// Attempt is "2" and so on when an operator has the job done once more: the same job_id
+	// then gets another run. Absent for the first.
+	Attempt string `json:"attempt,omitempty"`
 }
 
 // Message returns the message that asks for j.
 func (j Job) Message() Message {
-	return Message{
+	m := Message{
 		JobID:             j.ID,
 		TenantID:          j.TenantID,
 		Region:            string(j.Region),
@@ -36,6 +39,10 @@ func (j Job) Message() Message {
 		Dedicated:         strconv.FormatBool(j.Dedicated),
 		TraceID:           j.TraceID,
 	}
+	if j.Attempt > 1 {
+		m.Attempt = strconv.Itoa(j.Attempt)
+	}
+	return m
 }
 
 // Field returns the value of the field that the message calls name; "" if it has none.
@@ -64,7 +71,34 @@ func (m Message) Field(name string) string {
 }
 
 // Job returns the job that m asks for.
-func (m Message) Job() (Job, error) { return ParseJob(m.Field) }
+func (m Message) Job() (Job, error) { return parseMessage(m.Attempt, m.Field) }
+
+// attemptField is the one field of a message that is no input of the workflow.
+const attemptField = "attempt"
+
+// maxAttempts is more than anybody has patience for.
+const maxAttempts = 1000
+
+// parseMessage is ParseJob for the fields of a message, of which attempt is one.
+func parseMessage(attempt string, get func(string) string) (Job, error) {
+	j, err := ParseJob(get)
+	if attempt == "" {
+		return j, err
+	}
+	n, e := strconv.Atoi(attempt)
+	if e != nil || n < 1 || n > maxAttempts || attempt != strconv.Itoa(n) {
+		fe := &FieldError{Field: attemptField, Value: attempt, Reason: "is no number of an attempt, from 1"}
+		text := fe.Error()
+		if err != nil {
+			text = err.Error() + "; " + text
+		}
+		return Job{}, &Error{Class: Invalid, Text: text, Err: errors.Join(err, fe)}
+	}
+	if n > 1 {
+		j.Attempt = n
+	}
+	return j, err
+}
 
 // MaxMessageBytes is the largest message that a Cloudflare Queue carries.
 // https://developers.cloudflare.com/queues/platform/limits/
@@ -87,7 +121,7 @@ func ParseMessage(data []byte, allowUnknown bool) (Job, error) {
 	values := map[string]string{}
 	for _, f := range raw {
 		switch {
-		case !slices.Contains(Fields(), f.name):
+		case f.name != attemptField && !slices.Contains(Fields(), f.name):
 			if !allowUnknown {
 				errs = append(errs, &FieldError{Field: f.name, Value: string(f.value), Reason: "is not a field of the message"})
 			}
@@ -103,7 +137,7 @@ func ParseMessage(data []byte, allowUnknown bool) (Job, error) {
 		values[f.name] = v
 	}
 	wrong := len(errs)
-	job, err := ParseJob(func(name string) string { return values[name] })
+	job, err := parseMessage(values[attemptField], func(name string) string { return values[name] })
 	for _, fe := range FieldErrors(err) {
 		if !slices.ContainsFunc(errs[:wrong], func(e error) bool { return e.(*FieldError).Field == fe.Field }) {
 			errs = append(errs, fe)
@@ -125,7 +159,7 @@ func text(name string, value json.RawMessage) (string, error) {
 	if v := string(value); (name == "create_new_server" || name == "dedicated") && (v == "true" || v == "false") {
 		return v, nil
 	}
-	if string(value) == "null" && (name == "dedicated" || name == "trace_id") {
+	if string(value) == "null" && (name == "dedicated" || name == "trace_id" || name == attemptField) {
 		return "", nil
 	}
 	return string(value), &FieldError{Field: name, Value: string(value), Reason: "is not a string"}

@@ -126,11 +126,27 @@ func TestFields(t *testing.T) {
 	}
 }
 
+// The attempt is in the message, and no input: a job done once more asks for the same.
+func TestAttempt(t *testing.T) {
+	for text, want := range map[string]int{`"1"`: 0, `"2"`: 2, `"1000"`: 1000, `null`: 0, `""`: 0} {
+		job, err := provision.ParseMessage([]byte(message(create+`,"attempt":`+text)), false)
+		if err != nil || job.Attempt != want {
+			t.Errorf("attempt %s: %d, %v; want %d", text, job.Attempt, err, want)
+		}
+	}
+	for _, text := range []string{`"0"`, `"-1"`, `"02"`, `"2 "`, `"1001"`, `"two"`, `2`} {
+		_, err := provision.ParseMessage([]byte(message(create+`,"attempt":`+text)), false)
+		if fields := provision.FieldErrors(err); len(fields) != 1 || fields[0].Field != "attempt" {
+			t.Errorf("attempt %s: %v, want it refused by name", text, err)
+		}
+	}
+}
+
 // A job comes out of its message as it went in, and whatever is refused is refused as
 // invalid, on one line.
 func FuzzParseMessage(f *testing.F) {
 	for _, data := range []string{
-		message(create), message(create + `,"dedicated":true`), message(`,"create_new_server":false`), message(create) + "}",
+		message(create), message(create + `,"dedicated":true`), message(create + `,"attempt":"2"`), message(`,"create_new_server":false`), message(create) + "}",
 		message(create + `,"tenant_id":"b"`), strings.Replace(message(create), `"target_server_id":""`, `"target_server_id":"hz-sg-7"`, 1),
 		"{}", "[]", "", `{"job_id":`, `{"a\nb":1}`, "{\"job_id\":\"\xff\"}",
 	} {

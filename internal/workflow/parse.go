@@ -52,10 +52,14 @@ func (p *parser) workflow(doc *yaml.Node) Workflow {
 	return w
 }
 
+const trigger = "workflow_dispatch"
+
+// noTrigger is what is said of a file that has it not.
+const noTrigger = "it does not have the workflow_dispatch trigger"
+
 // on returns the inputs of workflow_dispatch. The trigger may be the whole of on, one of
 // a list, or a key, whose value may be empty.
 func (p *parser) on(n *yaml.Node) []Input {
-	const trigger = "workflow_dispatch"
 	var list []Input
 	found := false
 	switch n = resolve(n); n.Kind {
@@ -74,7 +78,7 @@ func (p *parser) on(n *yaml.Node) []Input {
 		})
 	}
 	if !found {
-		p.fail(n, "it does not have the workflow_dispatch trigger")
+		p.fail(n, noTrigger)
 	}
 	return list
 }

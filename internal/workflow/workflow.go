@@ -1,7 +1,7 @@
 // Package workflow reads a GitHub Actions workflow file: the inputs that
 // workflow_dispatch takes, their types, its name for a run and its concurrency. With
 // that it types a job's inputs: the file decides what is a boolean and what a string,
-// not a list in our code.
+// not a list in our code. [Check] says beforehand whether a file fits all jobs.
 //
 // To read more of the file, add a field to [Workflow] and its case in [Parse]; to add a
 // type of input, add its constant and its case in carry.

@@ -121,6 +121,9 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		w, err := workflow.Parse(data)
+		if found := workflow.Check(data); err != nil && (len(found) != 1 || found[0].Severity != workflow.Error) {
+			t.Fatalf("Check: %+v of a file that cannot be read", found)
+		}
 		if err != nil {
 			if provision.ClassOf(err) != provision.Invalid || strings.Contains(err.Error(), "\n") {
 				t.Fatalf("Parse: %q of class %s", err, provision.ClassOf(err))

@@ -1,6 +1,6 @@
-// Package ledgertest is what every [dispatch.Ledger] must do, as tests, and a ledger in
-// memory for tests of what uses one. An implementation's own test calls [Run]; a new
-// promise of the interface is a new function here, in the list.
+// Package ledgertest is what every ledger must do, as tests, and a ledger in memory for tests
+// of what uses one. An implementation's own test calls [Run]; a new promise of the
+// interfaces is a new function here, in the list.
 package ledgertest
 
 import (
@@ -17,12 +17,20 @@ import (
 	"github.com/pregoi/provision-tenant/internal/provision"
 )
 
-// Run holds the ledgers that open makes to the interface. Each call of open returns two
+// A Ledger is all that a ledger does.
+type Ledger interface {
+	dispatch.Ledger
+	dispatch.Slots
+	dispatch.Refusals
+	dispatch.Inbox
+}
+
+// Run holds the ledgers that open makes to the interfaces. Each call of open returns two
 // ledgers over one new, empty state, as two processes have it.
-func Run(t *testing.T, open func(t *testing.T) (a, b dispatch.Ledger)) {
+func Run(t *testing.T, open func(t *testing.T) (a, b Ledger)) {
 	tests := []struct {
 		name string
-		test func(t *testing.T, a, b dispatch.Ledger)
+		test func(t *testing.T, a, b Ledger)
 	}{
 		{"a job without a record", empty},
 		{"what is saved is loaded", everything},
@@ -30,6 +38,16 @@ func Run(t *testing.T, open func(t *testing.T) (a, b dispatch.Ledger)) {
 		{"jobs are apart", apart},
 		{"of many at once one comes first", race},
 		{"after the end of the context nothing is saved", cancelled},
+		{"no tally", noTally},
+		{"a tally that is saved is loaded", tally},
+		{"the time is the same for all", clock},
+		{"of many slots at once each is taken once", slots},
+		{"a refusal is kept once", refusals},
+		{"of many refusals the newest come first", newest},
+		{"a refusal is bounded", bounded},
+		{"a job is kept once", keeps},
+		{"what is due is claimed", due},
+		{"of many at once each claims another", claims},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -64,17 +82,18 @@ func equal(t *testing.T, got, want dispatch.Record) {
 	}
 }
 
-func empty(t *testing.T, a, _ dispatch.Ledger) {
+func empty(t *testing.T, a, _ Ledger) {
 	equal(t, load(t, a, "job"), dispatch.Record{})
 	save(t, a, dispatch.Record{JobID: "job", Version: 1}, false)
 	equal(t, load(t, a, "job"), dispatch.Record{})
 }
 
-func everything(t *testing.T, a, b dispatch.Ledger) {
+func everything(t *testing.T, a, b Ledger) {
 	at := time.Date(2026, 3, 14, 15, 9, 26, 535897932, time.UTC)
 	for i, r := range []dispatch.Record{
 		{State: dispatch.Waiting},
-		{Hash: "h", State: dispatch.Sending, Until: at, Sends: 7, FirstAt: at.Add(1), SentAt: at.Add(2), Looks: 3, LookAt: at.Add(4)},
+		{Hash: "h", State: dispatch.Sending, Until: at, Sends: 7, FirstAt: at.Add(1), SentAt: at.Add(2), Looks: 3, LookAt: at.Add(4),
+			Attempt: 3, After: 1<<62 + 1},
 		{State: dispatch.Done, Run: dispatch.Run{ID: 1<<62 + 1, URL: "https://api/1", HTMLURL: "https://html/1"}},
 		{State: dispatch.Declined, Reason: "it's “no”;\n--\\ 100% " + strings.Repeat("é", 5000), Class: provision.Denied, Next: "' OR 1=1"},
 	} {
@@ -90,7 +109,7 @@ func everything(t *testing.T, a, b dispatch.Ledger) {
 	}
 }
 
-func versions(t *testing.T, a, b dispatch.Ledger) {
+func versions(t *testing.T, a, b Ledger) {
 	r := dispatch.Record{JobID: "job", State: dispatch.Waiting}
 	save(t, a, r, true)
 	save(t, b, r, false)
@@ -105,7 +124,7 @@ func versions(t *testing.T, a, b dispatch.Ledger) {
 	equal(t, load(t, a, "job"), dispatch.Record{JobID: "job", Version: 2, State: dispatch.Sending})
 }
 
-func apart(t *testing.T, a, b dispatch.Ledger) {
+func apart(t *testing.T, a, b Ledger) {
 	for _, id := range []string{"job", "Job", "job ", "jo"} {
 		save(t, a, dispatch.Record{JobID: id, Hash: id}, true)
 	}
@@ -114,7 +133,7 @@ func apart(t *testing.T, a, b dispatch.Ledger) {
 	}
 }
 
-func race(t *testing.T, a, b dispatch.Ledger) {
+func race(t *testing.T, a, b Ledger) {
 	for version := range int64(3) {
 		var wins sync.Map
 		var wg sync.WaitGroup
@@ -144,7 +163,7 @@ func race(t *testing.T, a, b dispatch.Ledger) {
 	}
 }
 
-func cancelled(t *testing.T, a, b dispatch.Ledger) {
+func cancelled(t *testing.T, a, b Ledger) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if ok, err := a.Save(ctx, dispatch.Record{JobID: "job"}); err == nil || ok {

@@ -1,9 +1,9 @@
-// Package postgresledger is a ledger that dispatchers on several machines share: a table
-// of a Postgres server.
+// Package postgresledger is a ledger that dispatchers on several machines share: tables of
+// a Postgres server.
 //
 // What Save answers true to is as durable as the server makes a commit. Every statement is
 // a transaction of its own, whose condition is the fence, so that nothing is ever locked
-// while a dispatcher waits for GitHub. The table is in schema.sql, which is applied on
+// while a dispatcher waits for GitHub. The tables are in schema.sql, which is applied on
 // opening; what is added to it later is added there with a statement that may be repeated.
 package postgresledger
 
@@ -11,12 +11,10 @@ import (
 	"context"
 	_ "embed"
 	"errors"
-	"fmt"
-	"strings"
+	"math/rand/v2"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pregoi/provision-tenant/internal/dispatch"
@@ -35,7 +33,11 @@ const lock = 7_267_353_116
 // A Ledger is a ledger at a server. It is safe for concurrent use.
 type Ledger struct{ pool *pgxpool.Pool }
 
-var _ dispatch.Ledger = (*Ledger)(nil)
+var (
+	_ dispatch.Ledger   = (*Ledger)(nil)
+	_ dispatch.Slots    = (*Ledger)(nil)
+	_ dispatch.Refusals = (*Ledger)(nil)
+)
 
 // Open connects to the server that address names, which is postgres://USER:PASSWORD@HOST/NAME
 // or what libpq takes, and makes the table where there is none. The address is not
@@ -76,69 +78,42 @@ func (l *Ledger) Close() error {
 
 // Load implements [dispatch.Ledger].
 func (l *Ledger) Load(ctx context.Context, jobID string) (dispatch.Record, error) {
-	limited, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
 	r := dispatch.Record{JobID: jobID}
 	var until, first, sent, look *int64
-	err := l.pool.QueryRow(limited, `SELECT version, hash, state, until_at, sends, first_at, sent_at, looks, look_at, run_id, run_url,
-		run_html_url, reason, class, next_action FROM dispatch_ledger WHERE job_id = $1`, jobID).
-		Scan(&r.Version, &r.Hash, &r.State, &until, &r.Sends, &first, &sent, &r.Looks, &look, &r.Run.ID, &r.Run.URL,
-			&r.Run.HTMLURL, &r.Reason, &r.Class, &r.Next)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return dispatch.Record{}, nil
+	none := false
+	err := l.do(ctx, "load job "+jobID, func(ctx context.Context) error {
+		err := l.pool.QueryRow(ctx, `SELECT version, hash, state, until_at, sends, first_at, sent_at, looks, look_at, run_id, run_url,
+			run_html_url, reason, class, next_action, attempt, after_run_id FROM dispatch_ledger WHERE job_id = $1`, jobID).
+			Scan(&r.Version, &r.Hash, &r.State, &until, &r.Sends, &first, &sent, &r.Looks, &look, &r.Run.ID, &r.Run.URL,
+				&r.Run.HTMLURL, &r.Reason, &r.Class, &r.Next, &r.Attempt, &r.After)
+		if none = errors.Is(err, pgx.ErrNoRows); none {
+			return nil
+		}
+		return err
+	})
+	if err != nil || none {
+		return dispatch.Record{}, err
 	}
 	r.Until, r.FirstAt, r.SentAt, r.LookAt = timeOf(until), timeOf(first), timeOf(sent), timeOf(look)
-	return r, cause(ctx, classify("load job "+jobID, err))
+	return r, nil
 }
 
 // Save implements [dispatch.Ledger].
 func (l *Ledger) Save(ctx context.Context, r dispatch.Record) (bool, error) {
-	limited, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
+	mark := rand.Int64()
 	values := []any{r.JobID, r.Version + 1, r.Hash, string(r.State), stamp(r.Until), r.Sends, stamp(r.FirstAt), stamp(r.SentAt),
-		r.Looks, stamp(r.LookAt), r.Run.ID, r.Run.URL, r.Run.HTMLURL, r.Reason, string(r.Class), r.Next}
+		r.Looks, stamp(r.LookAt), r.Run.ID, r.Run.URL, r.Run.HTMLURL, r.Reason, string(r.Class), r.Next, mark, r.Attempt, r.After}
 	statement := `UPDATE dispatch_ledger SET version = $2, hash = $3, state = $4, until_at = $5, sends = $6, first_at = $7,
 		sent_at = $8, looks = $9, look_at = $10, run_id = $11, run_url = $12, run_html_url = $13, reason = $14, class = $15,
-		next_action = $16 WHERE job_id = $1 AND version = $17`
+		next_action = $16, mark = $17, attempt = $18, after_run_id = $19 WHERE job_id = $1 AND version = $20`
 	if r.Version == 0 {
 		statement = `INSERT INTO dispatch_ledger (job_id, version, hash, state, until_at, sends, first_at, sent_at, looks, look_at,
-			run_id, run_url, run_html_url, reason, class, next_action)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) ON CONFLICT DO NOTHING`
+			run_id, run_url, run_html_url, reason, class, next_action, mark, attempt, after_run_id)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) ON CONFLICT DO NOTHING`
 	} else {
 		values = append(values, r.Version)
 	}
-	tag, err := l.pool.Exec(limited, statement, values...)
-	return err == nil && tag.RowsAffected() == 1, cause(ctx, classify("save job "+r.JobID, err))
-}
-
-// cause keeps the caller's own end of patience apart from ours.
-func cause(ctx context.Context, err error) error {
-	if err != nil && ctx.Err() != nil {
-		return fmt.Errorf("ledger: %w", ctx.Err())
-	}
-	return err
-}
-
-// classify says what can be done about err. Only the server's own words are repeated: the
-// driver's name the host and the user.
-func classify(what string, err error) error {
-	if err == nil {
-		return nil
-	}
-	var e *pgconn.PgError
-	if !errors.As(err, &e) {
-		return &provision.Error{Class: provision.Busy, Text: "ledger: " + what + ": the database server does not answer", Err: err}
-	}
-	class := provision.Internal
-	switch {
-	case strings.HasPrefix(e.Code, "28"): // authorization
-		class = provision.Denied
-	case e.Code == "3D000": // no such database
-		class = provision.NotFound
-	case strings.HasPrefix(e.Code, "40"), strings.HasPrefix(e.Code, "53"), strings.HasPrefix(e.Code, "57"), strings.HasPrefix(e.Code, "08"):
-		class = provision.Busy // a deadlock, resources, an operator, the connection
-	}
-	return &provision.Error{Class: class, Text: "ledger: " + what + ": " + e.Code + " " + e.Message, Err: err}
+	return l.fenced(ctx, r.JobID, r.Version+1, mark, statement, values)
 }
 
 // stamp returns a time as it is stored: nanoseconds since 1970, nil for the zero time.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/user"
@@ -24,21 +25,27 @@ import (
 )
 
 func TestServer(t *testing.T) {
-	address := start(t).address
-	t.Run("conformance", func(t *testing.T) {
-		n := 0
-		var mu sync.Mutex
-		ledgertest.Run(t, func(t *testing.T) (a, b dispatch.Ledger) {
-			mu.Lock()
-			defer mu.Unlock()
-			n++
-			own := database(t, address, fmt.Sprint("ledger", n))
-			return open(t, own), open(t, own)
+	server := start(t)
+	address := server.address
+	// Where the server's transactions are serializable, those that are in each other's way
+	// fail, and are sent again.
+	for _, level := range []string{"read committed", "serializable"} {
+		t.Run("conformance, "+level, func(t *testing.T) {
+			n := 0
+			var mu sync.Mutex
+			ledgertest.Run(t, func(t *testing.T) (a, b ledgertest.Ledger) {
+				mu.Lock()
+				defer mu.Unlock()
+				n++
+				own := space(t, address, fmt.Sprintf("%s%d", level[:4], n)) + "&default_transaction_isolation=" + url.PathEscape(level)
+				return open(t, own), open(t, own)
+			})
 		})
-	})
+	}
+	t.Run("lost answers", func(t *testing.T) { lostAnswer(t, server) })
 	// Dispatchers that start at once on an empty database do not disturb each other.
 	t.Run("open at once", func(t *testing.T) {
-		own := database(t, address, "at_once")
+		own := space(t, address, "at_once")
 		var wg sync.WaitGroup
 		for range 8 {
 			wg.Go(func() {
@@ -105,20 +112,20 @@ func open(t *testing.T, address string) *postgresledger.Ledger {
 	return l
 }
 
-// database makes a database of its own for a test.
-func database(t *testing.T, address, name string) string {
+// space makes a schema of its own for a test, in which its tables are.
+func space(t *testing.T, address, name string) string {
 	t.Helper()
 	c, err := pgx.Connect(t.Context(), address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err = c.Exec(t.Context(), "CREATE DATABASE "+name); err != nil {
+	if _, err = c.Exec(t.Context(), "CREATE SCHEMA "+name); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	return strings.Replace(address, "/postgres?", "/"+name+"?", 1)
+	return address + "&search_path=" + name
 }
 
 // A postgres is a real server in a folder of its own.

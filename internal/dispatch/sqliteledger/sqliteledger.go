@@ -1,7 +1,7 @@
 // Package sqliteledger is the ledger of dispatchers on one machine: a file.
 //
 // What Save answers true to has been written through to the disk (WAL, synchronous=FULL).
-// Several processes may have the file open: one that writes is waited for. The table is in
+// Several processes may have the file open: one that writes is waited for. The tables are in
 // schema.sql, which is applied on opening; what is added to it later is added there with
 // a statement that may be repeated.
 package sqliteledger
@@ -30,7 +30,11 @@ var schema string
 // A Ledger is a ledger in a file. It is safe for concurrent use.
 type Ledger struct{ db *sql.DB }
 
-var _ dispatch.Ledger = (*Ledger)(nil)
+var (
+	_ dispatch.Ledger   = (*Ledger)(nil)
+	_ dispatch.Slots    = (*Ledger)(nil)
+	_ dispatch.Refusals = (*Ledger)(nil)
+)
 
 // Open opens the file at path, and creates it where there is none. It can be read by its
 // owner alone; so can a folder that is made for it.
@@ -97,9 +101,9 @@ func (l *Ledger) Close() error { return l.db.Close() }
 func (l *Ledger) Load(ctx context.Context, jobID string) (dispatch.Record, error) {
 	r := dispatch.Record{JobID: jobID}
 	err := l.db.QueryRowContext(ctx, `SELECT version, hash, state, until_at, sends, first_at, sent_at, looks, look_at, run_id, run_url,
-		run_html_url, reason, class, next_action FROM dispatch_ledger WHERE job_id = ?`, jobID).
+		run_html_url, reason, class, next_action, attempt, after_run_id FROM dispatch_ledger WHERE job_id = ?`, jobID).
 		Scan(&r.Version, &r.Hash, &r.State, into{&r.Until}, &r.Sends, into{&r.FirstAt}, into{&r.SentAt}, &r.Looks, into{&r.LookAt}, &r.Run.ID, &r.Run.URL,
-			&r.Run.HTMLURL, &r.Reason, &r.Class, &r.Next)
+			&r.Run.HTMLURL, &r.Reason, &r.Class, &r.Next, &r.Attempt, &r.After)
 	if errors.Is(err, sql.ErrNoRows) {
 		return dispatch.Record{}, nil
 	}
@@ -109,22 +113,17 @@ func (l *Ledger) Load(ctx context.Context, jobID string) (dispatch.Record, error
 // Save implements [dispatch.Ledger].
 func (l *Ledger) Save(ctx context.Context, r dispatch.Record) (bool, error) {
 	values := []any{r.Version + 1, r.Hash, string(r.State), stamp(r.Until), r.Sends, stamp(r.FirstAt), stamp(r.SentAt),
-		r.Looks, stamp(r.LookAt), r.Run.ID, r.Run.URL, r.Run.HTMLURL, r.Reason, string(r.Class), r.Next, r.JobID}
+		r.Looks, stamp(r.LookAt), r.Run.ID, r.Run.URL, r.Run.HTMLURL, r.Reason, string(r.Class), r.Next, r.Attempt, r.After, r.JobID}
 	statement := `UPDATE dispatch_ledger SET version = ?, hash = ?, state = ?, until_at = ?, sends = ?, first_at = ?, sent_at = ?, looks = ?, look_at = ?,
-		run_id = ?, run_url = ?, run_html_url = ?, reason = ?, class = ?, next_action = ? WHERE job_id = ? AND version = ?`
+		run_id = ?, run_url = ?, run_html_url = ?, reason = ?, class = ?, next_action = ?, attempt = ?, after_run_id = ? WHERE job_id = ? AND version = ?`
 	if r.Version == 0 {
 		statement = `INSERT INTO dispatch_ledger (version, hash, state, until_at, sends, first_at, sent_at, looks, look_at,
-			run_id, run_url, run_html_url, reason, class, next_action, job_id)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`
+			run_id, run_url, run_html_url, reason, class, next_action, attempt, after_run_id, job_id)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`
 	} else {
 		values = append(values, r.Version)
 	}
-	result, err := l.db.ExecContext(ctx, statement, values...)
-	if err != nil {
-		return false, classify("save job "+r.JobID, err)
-	}
-	n, err := result.RowsAffected()
-	return n == 1, classify("save job "+r.JobID, err)
+	return l.one(ctx, "save job "+r.JobID, statement, values)
 }
 
 // classify says what can be done about err.

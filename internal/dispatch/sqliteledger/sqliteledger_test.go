@@ -17,7 +17,7 @@ import (
 )
 
 func TestLedger(t *testing.T) {
-	ledgertest.Run(t, func(t *testing.T) (a, b dispatch.Ledger) {
+	ledgertest.Run(t, func(t *testing.T) (a, b ledgertest.Ledger) {
 		path := filepath.Join(t.TempDir(), "a ?#% name", "test.db")
 		return open(t, path), open(t, path)
 	})
@@ -76,6 +76,48 @@ func TestOpenAtOnce(t *testing.T) {
 			})
 		}
 		wg.Wait()
+	}
+}
+
+// So do processes: the test binary is each of them. They save, and take slots.
+func TestProcesses(t *testing.T) {
+	if path := os.Getenv("LEDGER_TO_SHARE"); path != "" {
+		for range 5 { // each opens and closes it, which turns it into WAL mode and back
+			l, err := sqliteledger.Open(t.Context(), path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for ok := false; !ok; {
+				tally, err := l.LoadTally(t.Context())
+				if err == nil {
+					tally.Writes = append(tally.Writes, tally.Now)
+					ok, err = l.SaveTally(t.Context(), tally)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return
+	}
+	path := filepath.Join(t.TempDir(), "test.db")
+	const n = 8
+	var wg sync.WaitGroup
+	for range n {
+		wg.Go(func() {
+			cmd := exec.Command(os.Args[0], "-test.run=^TestProcesses$")
+			cmd.Env = append(os.Environ(), "LEDGER_TO_SHARE="+path)
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
+	wg.Wait()
+	if tally, err := open(t, path).LoadTally(t.Context()); err != nil || len(tally.Writes) != 5*n || tally.Version != 5*n {
+		t.Errorf("%d slots in version %d, %v", len(tally.Writes), tally.Version, err)
 	}
 }
 

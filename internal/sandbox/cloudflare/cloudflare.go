@@ -1,10 +1,12 @@
-// Package cloudflare is a stand-in for Cloudflare: its API for one DNS zone, under
-// /client/v4, and its edge, which answers for the hostnames of that zone.
+// Package cloudflare is a stand-in for Cloudflare: its API for one DNS zone and for queues
+// that are pulled over HTTP, under /client/v4, and its edge, which answers for the
+// hostnames of that zone.
 //
 // It is honest enough for cloudflare-go to work against: names are completed, records
 // conflict, lists have pages, requests are limited, and errors have the vendor's codes and
 // texts, where they could be found. To add a route, name it in [Server.Handler] and write
-// it beside its like in zones.go or records.go; a rule for records belongs in rules.go.
+// it beside its like in zones.go, records.go or queueroutes.go; a rule for records belongs
+// in rules.go, what a queue does with its messages in queue.go.
 //
 // What the vendor documents is at https://developers.cloudflare.com/api/; the codes are
 // from there and from what people report of it.
@@ -31,6 +33,8 @@ type Options struct {
 	// Token is the API token that may do everything; ReadToken, if it is set, is one that
 	// may read only.
 	Token, ReadToken string
+	AccountID        string // 32 hexadecimal digits; empty for some
+	Queues           []QueueOptions
 	ZoneName         string // in lower case
 	ZoneID           string // 32 hexadecimal digits; empty for random ones
 	// RateLimit is the number of requests in RateWindow; 0 for the vendor's 1200 in
@@ -62,11 +66,13 @@ type Server struct {
 	asked   []time.Time // of the requests in the window
 	locked  time.Time   // until then, nobody is answered
 	turn    int         // of the addresses behind a name, at the edge
+	queues  []*queue
 }
 
 // New returns a stand-in whose zone has no records.
 func New(o Options) *Server {
 	o.ZoneID = cmp.Or(o.ZoneID, randomID())
+	o.AccountID = cmp.Or(o.AccountID, strings.Repeat("a", 32))
 	o.RateLimit = cmp.Or(o.RateLimit, 1200)
 	o.RateWindow = cmp.Or(o.RateWindow, 5*time.Minute)
 	o.MaxPerPage = cmp.Or(o.MaxPerPage, 5_000_000)
@@ -75,8 +81,15 @@ func New(o Options) *Server {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Server{opts: o, created: o.Now()}
+	s := &Server{opts: o, created: o.Now()}
+	for _, q := range o.Queues {
+		s.addQueue(q)
+	}
+	return s
 }
+
+// AccountID is the id of the account that the zone and the queues are in.
+func (s *Server) AccountID() string { return s.opts.AccountID }
 
 // ZoneID is the id of the zone.
 func (s *Server) ZoneID() string { return s.opts.ZoneID }
@@ -111,6 +124,10 @@ func (s *Server) Handler() http.Handler {
 	handle("PUT /zones/{zone}/dns_records/{record}", s.inZone(s.replaceRecord))
 	handle("PATCH /zones/{zone}/dns_records/{record}", s.inZone(s.patchRecord))
 	handle("DELETE /zones/{zone}/dns_records/{record}", s.inZone(s.deleteRecord))
+	handle("GET /accounts/{account}/queues/{queue}/consumers", s.inQueue(s.listConsumers))
+	handle("POST /accounts/{account}/queues/{queue}/messages", s.inQueue(s.pushMessage))
+	handle("POST /accounts/{account}/queues/{queue}/messages/pull", s.inQueue(s.pullMessages))
+	handle("POST /accounts/{account}/queues/{queue}/messages/ack", s.inQueue(s.ackMessages))
 	mux.Handle("/", s.serve(func(r *request) (any, error) { return nil, noRoute(r.URL.Path) }))
 
 	faulty := s.Faults.Wrap(mux)

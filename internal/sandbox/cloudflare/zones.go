@@ -31,7 +31,7 @@ func (s *Server) zone() map[string]any {
 		"development_mode": 0, "created_on": at, "modified_on": at, "activated_on": at,
 		"name_servers":          []string{"bob.ns.cloudflare.com", "lola.ns.cloudflare.com"},
 		"original_name_servers": nil, "original_dnshost": nil, "original_registrar": nil,
-		"account": map[string]string{"id": strings.Repeat("a", 32), "name": "sandbox"},
+		"account": map[string]string{"id": s.opts.AccountID, "name": "sandbox"},
 		"owner":   map[string]string{"id": strings.Repeat("b", 32), "name": "sandbox", "type": "user"},
 		"meta":    map[string]any{"step": 2, "custom_certificate_quota": 0, "page_rule_quota": 3, "phishing_detected": false},
 		"plan":    map[string]any{"id": "0feeeeeeeeeeeeeeeeeeeeeeeeeeeeee", "name": "Free Website"},

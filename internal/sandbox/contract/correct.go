@@ -18,6 +18,9 @@ func correct(file string, doc *openapi3.T) {
 	if file == "github.json" {
 		searchedDates(doc)
 	}
+	if file == "cloudflare.json" {
+		consumersInResult(doc)
+	}
 	if file == "hcloud.json" {
 		numericSSHKeys(doc)
 		pagedActions(doc)
@@ -40,6 +43,17 @@ func upperRanges(r *openapi3.Responses) {
 func searchedDates(doc *openapi3.T) {
 	if p := doc.Components.Parameters["created"]; p != nil && p.Value != nil {
 		p.Value.Schema.Value.Format = ""
+	}
+}
+
+// consumersInResult lets a list of a queue's consumers be the envelope that it is: the
+// document asks of the envelope for fields of a consumer, which is one level down.
+func consumersInResult(doc *openapi3.T) {
+	get := doc.Paths.Value("/accounts/{account_id}/queues/{queue_id}/consumers").Get
+	for _, part := range get.Responses.Value("200").Value.Content["application/json"].Schema.Value.AllOf {
+		if part.Ref == "" {
+			part.Value.Required = nil
+		}
 	}
 }
 

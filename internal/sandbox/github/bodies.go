@@ -1,6 +1,7 @@
 package github
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -8,6 +9,9 @@ import (
 
 // The bodies of the API's answers, in the shapes that its description requires. The
 // caller holds the mutex where a run or the API's address is read.
+
+// repoID is the repository's id, as a path has it.
+const repoID = "1296269"
 
 func (s *Server) owner() string {
 	owner, _, _ := strings.Cut(s.opts.Repo, "/")
@@ -75,7 +79,7 @@ var repoPaths = map[string]string{
 func (s *Server) repo() map[string]any {
 	_, name, _ := strings.Cut(s.opts.Repo, "/")
 	m := map[string]any{
-		"id": 1, "node_id": "R_1", "name": name, "full_name": s.opts.Repo, "private": true, "fork": false,
+		"id": 1296269, "node_id": "R_1", "name": name, "full_name": s.opts.Repo, "private": true, "fork": false,
 		"description": nil, "owner": s.user(s.owner()), "url": s.repoURL(), "html_url": s.htmlURL(),
 	}
 	for key, path := range repoPaths {
@@ -109,9 +113,12 @@ func (s *Server) fullRepo() map[string]any {
 func (s *Server) workflow(d *definition) map[string]any {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	at := stamp(time.Unix(0, 0))
+	at, state := stamp(time.Unix(0, 0)), "active"
+	if slices.Contains(s.opts.Disabled, d.file()) {
+		state = "disabled_manually"
+	}
 	return map[string]any{
-		"id": d.id, "node_id": "W_" + strconv.FormatInt(d.id, 10), "name": d.Name, "path": d.path, "state": "active",
+		"id": d.id, "node_id": "W_" + strconv.FormatInt(d.id, 10), "name": d.Name, "path": d.path, "state": state,
 		"created_at": at, "updated_at": at,
 		"url":       s.workflowURL(d),
 		"html_url":  s.htmlURL() + "/blob/" + s.opts.Refs[0] + "/" + d.path,

@@ -2,10 +2,12 @@ package github
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/pregoi/provision-tenant/internal/provision"
 )
@@ -14,11 +16,54 @@ import (
 func (s *Server) Runs() []Run {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	list := make([]Run, len(s.runs))
-	for i, r := range s.runs {
-		list[i] = s.view(r)
+	list := make([]Run, 0, len(s.runs))
+	for _, r := range s.runs {
+		if r != nil {
+			list = append(list, s.view(r))
+		}
 	}
 	return list
+}
+
+// Each calls f for the id and the name of every run, the oldest first, until it returns
+// false. It takes less than Runs where there are very many. f must not call s.
+func (s *Server) Each(f func(id int64, name string) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.runs {
+		if r != nil && !f(r.id, r.name) {
+			return
+		}
+	}
+}
+
+// Steer moves a run that nobody carries out: to a status, and when that is completed with
+// a conclusion. in_progress gives it a job, which a runner has taken.
+func (s *Server) Steer(id int64, status, conclusion string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.find(id)
+	switch {
+	case r == nil:
+		return noRun(id)
+	case s.opts.Runner != RunnerAway || r.attempt.status == "completed":
+		return provision.Errorf(provision.Conflict, "run %d cannot be steered", id)
+	}
+	now, a := time.Now().UTC(), r.attempt
+	if status == "in_progress" && len(a.jobs) == 0 {
+		a.started = now
+		a.jobs = []*job{{id: id*100 + 1, name: "stand-in", status: status, created: now, started: now}}
+	}
+	a.status = status
+	if status != "completed" {
+		return nil
+	}
+	for _, j := range a.jobs {
+		j.status, j.conclusion, j.ended = status, conclusion, now
+	}
+	s.conclude(r, conclusion)
+	s.next(r)
+	return nil
 }
 
 // Run returns the run of that id; NotFound if there is none.
@@ -95,7 +140,7 @@ func (s *Server) view(r *run) Run {
 	v := Run{
 		ID: r.id, Number: r.number, Attempt: a.n, Name: r.name, Workflow: r.def.path, Ref: r.ref,
 		Status: a.status, Conclusion: a.conclusion,
-		Inputs: maps.Clone(r.inputs), Outputs: maps.Clone(a.outputs),
+		Inputs: r.givenInputs(), Outputs: maps.Clone(a.outputs),
 		URL: s.runURL(r), HTMLURL: s.runPage(r),
 		CreatedAt: r.created, StartedAt: a.started, EndedAt: a.ended,
 	}
@@ -106,6 +151,16 @@ func (s *Server) view(r *run) Run {
 		}
 	}
 	return v
+}
+
+// givenInputs returns a copy of the inputs.
+func (r *run) givenInputs() map[string]any {
+	if r.written == nil {
+		return maps.Clone(r.inputs)
+	}
+	var inputs map[string]any
+	_ = json.Unmarshal(r.written, &inputs) // we have written it
+	return inputs
 }
 
 // page shows a run to people.

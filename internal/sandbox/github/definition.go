@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/nektos/act/pkg/model"
 	"gopkg.in/yaml.v3"
@@ -53,10 +54,41 @@ func (s *Server) definitionOf(name string) (*definition, error) {
 		if err != nil {
 			return nil, err
 		}
+		if s.opts.Runner != RunnerActs {
+			return s.known.read(id, file, data)
+		}
 		d := &definition{id: id, path: file}
-		return d, d.read(data)
+		return d, d.read(data) // a run writes into it
 	}
 	return nil, fs.ErrNotExist
+}
+
+// Definitions keeps the workflow files that were read, for runs that are not carried out.
+type definitions struct {
+	mu    sync.Mutex
+	files map[string]known // by path
+}
+
+// A known is a file and what it was read as.
+type known struct {
+	data []byte
+	d    *definition
+	err  error
+}
+
+func (k *definitions) read(id int64, file string, data []byte) (*definition, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if f := k.files[file]; f.d != nil && f.d.id == id && bytes.Equal(f.data, data) {
+		return f.d, f.err
+	}
+	f := known{data: data, d: &definition{id: id, path: file}}
+	f.err = f.d.read(data)
+	if k.files == nil {
+		k.files = map[string]known{}
+	}
+	k.files[file] = f
+	return f.d, f.err
 }
 
 // read fills d from the file's text. An error says what GitHub would not take.

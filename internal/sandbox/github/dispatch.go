@@ -29,7 +29,8 @@ func (s *Server) postDispatch(r *http.Request) answer {
 		return refusal(http.StatusBadRequest, "Problems parsing JSON")
 	}
 	for key := range keys {
-		details := key == "return_run_details" && s.opts.RunDetails != DetailsRefused
+		// The newer API names the run unasked, and has no such key any more.
+		details := key == "return_run_details" && s.opts.RunDetails != DetailsRefused && version(r) != newVersion
 		if key != "ref" && key != "inputs" && !details {
 			return refusal(http.StatusBadRequest, "Invalid request.\n\n%q is not a permitted key.", key)
 		}
@@ -54,6 +55,9 @@ func (s *Server) postDispatch(r *http.Request) answer {
 	}
 	if !d.dispatch {
 		return refusal(http.StatusUnprocessableEntity, "Workflow does not have 'workflow_dispatch' trigger")
+	}
+	if slices.Contains(s.opts.Disabled, d.file()) {
+		return refusal(http.StatusUnprocessableEntity, "Cannot trigger a 'workflow_dispatch' on a disabled workflow")
 	}
 	typed, wrong := d.check(body.Inputs)
 	if wrong != "" {

@@ -103,6 +103,9 @@ func (j *journal) annotate(a Annotation) {
 	if r := []rune(a.Message); len(r) > maxNote {
 		a.Message = string(r[:maxNote])
 	}
+	if j.inStep == nil {
+		j.inStep = map[string]int{}
+	}
 	if j.inStep[a.Level]++; j.inStep[a.Level] <= maxNotes {
 		j.notes = append(j.notes, a)
 	}

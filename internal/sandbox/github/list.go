@@ -25,17 +25,33 @@ func (s *Server) listRuns(r *http.Request) answer {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var list []map[string]any
+	var found []*run
 	for _, run := range slices.Backward(s.runs) {
-		if (file == "" || run.def.path == file) && f.takes(run, s.sha(run.ref)) {
-			list = append(list, s.runBody(run))
+		if run == nil || file != "" && run.def.path != file {
+			continue
+		}
+		if run.created.Truncate(time.Second).Before(f.from) {
+			break // as all are before it
+		}
+		if f.takes(run, s.sha) {
+			found = append(found, run)
 		}
 	}
-	page, header := s.window(r, len(list))
-	return answer{status: http.StatusOK, header: header, body: map[string]any{
-		"total_count": len(list), "workflow_runs": orEmpty(list[page.from:page.to]),
-	}}
+	shown := len(found)
+	if f.any {
+		shown = min(shown, maxListed)
+	}
+	page, header := s.window(r, shown)
+	list := []map[string]any{}
+	for _, run := range found[page.from:page.to] {
+		list = append(list, s.runBody(run))
+	}
+	return answer{status: http.StatusOK, header: header, body: map[string]any{"total_count": len(found), "workflow_runs": list}}
 }
+
+// maxListed is how many runs a list shows that was asked for by some property.
+// https://docs.github.com/en/rest/actions/workflow-runs#list-workflow-runs-for-a-workflow
+const maxListed = 1000
 
 func orEmpty(list []map[string]any) []map[string]any {
 	if list == nil {
@@ -85,6 +101,7 @@ func (s *Server) window(r *http.Request, n int) (window, http.Header) {
 type filter struct {
 	event, status, branch, sha string
 	from, to                   time.Time // of creation, both included; zero for no bound
+	any                        bool      // some property is asked for
 }
 
 func parseFilter(q map[string][]string) (filter, error) {
@@ -96,6 +113,7 @@ func parseFilter(q map[string][]string) (filter, error) {
 	}
 	f := filter{event: get("event"), status: get("status"), branch: get("branch"), sha: get("head_sha")}
 	created := get("created")
+	f.any = f.event != "" || f.status != "" || f.branch != "" || f.sha != "" || created != ""
 	if created == "" {
 		return f, nil
 	}
@@ -137,10 +155,10 @@ func parseFilter(q map[string][]string) (filter, error) {
 	return f, err
 }
 
-func (f filter) takes(r *run, sha string) bool {
+func (f filter) takes(r *run, sha func(ref string) string) bool {
 	is := func(want, got string) bool { return want == "" || want == got }
 	created := r.created.Truncate(time.Second) // as it is shown
-	return is(f.event, "workflow_dispatch") && is(f.branch, r.ref) && is(f.sha, sha) &&
+	return is(f.event, "workflow_dispatch") && is(f.branch, r.ref) && (f.sha == "" || f.sha == sha(r.ref)) &&
 		(is(f.status, r.attempt.status) || f.status == r.attempt.conclusion) &&
 		(f.from.IsZero() || !created.Before(f.from)) && (f.to.IsZero() || !created.After(f.to))
 }

@@ -18,9 +18,10 @@ type group struct {
 // holds the mutex, as it does for everything below.
 // https://docs.github.com/en/actions/concepts/workflows-and-actions/concurrency
 func (s *Server) enqueue(r *run, n int) {
-	r.attempt = &attempt{
-		n: n, status: "queued", journal: newJournal(s.secretValues()),
-		stop: make(chan struct{}), hard: make(chan struct{}), done: make(chan struct{}),
+	r.attempt = s.newAttempt(n)
+	if s.opts.Runner == RunnerInstant {
+		r.attempt.conclude("success")
+		return
 	}
 	if r.group == "" {
 		s.launch(r)
@@ -59,8 +60,27 @@ func (s *Server) supersede(g *group) {
 	g.pending = nil
 }
 
+// newAttempt returns an attempt that is queued. Without a runner it has no more than a
+// place for its end.
+func (s *Server) newAttempt(n int) *attempt {
+	a := &attempt{n: n, status: "queued", journal: &journal{}}
+	switch s.opts.Runner {
+	case RunnerInstant:
+		a.done = s.over
+	case RunnerAway:
+		a.done = make(chan struct{})
+	default:
+		a.journal = newJournal(s.secretValues())
+		a.stop, a.hard, a.done = make(chan struct{}), make(chan struct{}), make(chan struct{})
+	}
+	return a
+}
+
 func (s *Server) launch(r *run) {
 	r.attempt.status = "queued"
+	if s.opts.Runner != RunnerActs {
+		return
+	}
 	s.work.Add(1)
 	go func(a *attempt) {
 		defer s.work.Done()
@@ -96,12 +116,20 @@ func (s *Server) cancel(r *run) {
 		}
 		s.conclude(r, "cancelled")
 	default:
-		r.attempt.cancel()
+		if s.opts.Runner == RunnerActs {
+			r.attempt.cancel()
+			return
+		}
+		s.conclude(r, "cancelled")
+		s.next(r)
 	}
 }
 
 func (s *Server) conclude(r *run, conclusion string) {
-	a := r.attempt
+	r.attempt.conclude(conclusion)
+	close(r.attempt.done)
+}
+
+func (a *attempt) conclude(conclusion string) {
 	a.status, a.conclusion, a.ended = "completed", conclusion, time.Now().UTC()
-	close(a.done)
 }

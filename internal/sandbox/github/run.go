@@ -1,6 +1,7 @@
 package github
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -14,8 +15,8 @@ type Run struct {
 	Name       string // its run-name, evaluated
 	Workflow   string // the file's path
 	Ref        string
-	Status     string // queued, pending, in_progress, completed
-	Conclusion string // success, failure, cancelled, skipped; empty before the end
+	Status     string // queued, pending, in_progress, completed, or what Steer has said
+	Conclusion string // success, failure, cancelled, skipped, or what Steer has said; empty before the end
 	Inputs     map[string]any
 	Outputs    map[string]string // of its jobs; empty before the end
 	Summary    string            // Markdown, of all steps, masked
@@ -49,6 +50,7 @@ type run struct {
 	base    string // the API's address
 	name    string
 	inputs  map[string]any
+	written []byte // inputs as JSON, which is smaller, where nobody carries the run out
 	created time.Time
 	group   string // concurrency group, lower-cased; empty for none
 	cancels bool   // cancel-in-progress
@@ -80,6 +82,9 @@ func (a *attempt) cancel() {
 
 // kill ends it now.
 func (a *attempt) kill() {
+	if a.stop == nil {
+		return // nobody carries it out
+	}
 	a.cancel()
 	if !a.killing {
 		a.killing = true
@@ -126,7 +131,35 @@ func (s *Server) submit(d *definition, ref string, inputs map[string]any) (*run,
 		return nil, fmt.Errorf("concurrency: %w", err)
 	}
 	r.cancels = cancels == "true"
+	if s.tooMany(r.created) {
+		s.runs = append(s.runs, nil) // its id is taken, and that is all
+		return r, nil
+	}
+	if s.opts.Runner != RunnerActs {
+		if r.written, err = json.Marshal(r.inputs); err != nil {
+			return nil, err
+		}
+		r.inputs = nil
+	}
 	s.runs = append(s.runs, r)
 	s.enqueue(r, 1)
 	return r, nil
+}
+
+// tooMany reports whether a run is one more than GitHub queues in ten seconds.
+func (s *Server) tooMany(now time.Time) bool {
+	const d = 10 * time.Second
+	n := s.limits.QueuedIn10s
+	if n < 0 {
+		return false
+	}
+	s.queued.drop(now, d)
+	if s.queued.wait(n, d, now) > 0 {
+		s.limits.mu.Lock()
+		defer s.limits.mu.Unlock()
+		s.limits.stats.Dropped++
+		return true
+	}
+	s.queued = append(s.queued, now)
+	return false
 }

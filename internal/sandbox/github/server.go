@@ -33,7 +33,12 @@ type Options struct {
 	Files fs.FS
 	Refs  []string // branches and tags; the first is the default branch; empty for main alone
 	Token string   // what the API takes as a bearer token, and the runner as github.token
+	App   *App     // a GitHub App whose installation may use the API too; nil for none
 
+	OldNames []string // "owner/name" that Repo had before: they answer with a redirect
+	Disabled []string // workflow files that somebody has disabled
+
+	Runner  Runner            // who carries the runs out
 	Action  string            // path of the program that `uses: ./` starts
 	Secrets map[string]string // the secrets context; every value is masked
 	Vars    map[string]string // the vars context
@@ -49,6 +54,9 @@ type Options struct {
 
 	RunDetails RunDetails
 	Limits     Limits
+	// Now is GitHub's clock, for the Date of an answer, its limits and an App's tokens; nil for
+	// time.Now.
+	Now func() time.Time
 }
 
 // RunDetails says what the server makes of return_run_details in a dispatch.
@@ -61,6 +69,20 @@ const (
 	DetailsRefused                   // 400: the key is not permitted, as before GitHub Enterprise Server 3.21
 )
 
+// A Runner says who carries runs out.
+type Runner int
+
+// The runners.
+const (
+	// RunnerActs starts the action of `uses: ./` as a process.
+	RunnerActs Runner = iota
+	// RunnerAway is none: runs are queued, and wait for their concurrency group, until
+	// [Server.Steer] moves them.
+	RunnerAway
+	// RunnerInstant has every run succeed in the moment in which it is made.
+	RunnerInstant
+)
+
 // A Server is the stand-in. Make one with [New].
 type Server struct {
 	Faults standin.Faults // what goes wrong with requests to the API
@@ -68,11 +90,15 @@ type Server struct {
 	opts   Options
 	slots  chan struct{} // one for each runner
 	limits limiter
+	apps   issuer
+	known  definitions
+	over   chan struct{} // closed: what a run's done is when it has ended at once
 
 	mu     sync.Mutex
 	closed bool
-	base   string // the API's address, as the last request named it
-	runs   []*run // in the order of their ids
+	base   string  // the API's address, as the last request named it
+	runs   []*run  // in the order of their ids; nil where one was dropped
+	queued moments // when runs were queued, in the last ten seconds
 	groups map[string]*group
 	work   sync.WaitGroup // the attempts that are under way
 }
@@ -87,12 +113,18 @@ func New(o Options) *Server {
 	}
 	o.InterruptWait = cmp.Or(o.InterruptWait, 7500*time.Millisecond)
 	o.TerminateWait = cmp.Or(o.TerminateWait, 2500*time.Millisecond)
-	return &Server{
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	s := &Server{
 		opts:   o,
 		slots:  make(chan struct{}, cmp.Or(o.Runners, 20)),
 		limits: limiter{Limits: o.Limits.orDefault()},
+		over:   make(chan struct{}),
 		groups: map[string]*group{},
 	}
+	close(s.over)
+	return s
 }
 
 // Handler returns the API, and below /{owner}/{name}/actions/runs/{id} a page for people.
@@ -101,24 +133,34 @@ func (s *Server) Handler() http.Handler {
 	handle := func(pattern string, f func(*http.Request) answer) {
 		api.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { s.answer(w, r, f) })
 	}
-	const repo = "/repos/{owner}/{repo}"
-	handle("GET "+repo, s.getRepo)
-	handle("GET "+repo+"/contents/{path...}", s.getContents)
-	handle("GET "+repo+"/actions/workflows", s.listWorkflows)
-	handle("GET "+repo+"/actions/workflows/{workflow}", s.getWorkflow)
-	handle("POST "+repo+"/actions/workflows/{workflow}/dispatches", s.postDispatch)
-	handle("GET "+repo+"/actions/workflows/{workflow}/runs", s.listRuns)
-	handle("GET "+repo+"/actions/runs", s.listRuns)
-	handle("GET "+repo+"/actions/runs/{id}", s.getRun)
-	handle("GET "+repo+"/actions/runs/{id}/jobs", s.listJobs)
-	handle("POST "+repo+"/actions/runs/{id}/cancel", s.postCancel)
-	handle("POST "+repo+"/actions/runs/{id}/rerun", s.postRerun)
+	// A repository has an address by its name and one by its id, where redirects lead.
+	for _, repo := range []string{"/repos/{owner}/{repo}", "/repositories/" + repoID} {
+		handle("GET "+repo, s.getRepo)
+		handle("GET "+repo+"/contents/{path...}", s.getContents)
+		handle("GET "+repo+"/actions/workflows", s.listWorkflows)
+		handle("GET "+repo+"/actions/workflows/{workflow}", s.getWorkflow)
+		handle("POST "+repo+"/actions/workflows/{workflow}/dispatches", s.postDispatch)
+		handle("GET "+repo+"/actions/workflows/{workflow}/runs", s.listRuns)
+		handle("GET "+repo+"/actions/runs", s.listRuns)
+		handle("GET "+repo+"/actions/runs/{id}", s.getRun)
+		handle("GET "+repo+"/actions/runs/{id}/jobs", s.listJobs)
+		handle("POST "+repo+"/actions/runs/{id}/cancel", s.postCancel)
+		handle("POST "+repo+"/actions/runs/{id}/rerun", s.postRerun)
+	}
 	handle("GET /rate_limit", s.getRateLimit)
+	handle("GET /app", s.getApp)
+	handle("POST /app/installations/{installation}/access_tokens", s.postAccessToken)
 	handle("/", func(*http.Request) answer { return notFound() })
 
-	mux := http.NewServeMux()
-	mux.Handle("/", s.Faults.Wrap(api))
-	mux.HandleFunc("GET /{owner}/{repo}/actions/runs/{id}", s.page)
+	mux, faulty := http.NewServeMux(), s.Faults.Wrap(api)
+	mux.Handle("/", faulty)
+	mux.HandleFunc("GET /{owner}/{repo}/actions/runs/{id}", func(w http.ResponseWriter, r *http.Request) {
+		if r.PathValue("owner") == "repositories" { // it only looks like a page
+			faulty.ServeHTTP(w, r)
+			return
+		}
+		s.page(w, r)
+	})
 	return mux
 }
 
@@ -128,7 +170,9 @@ func (s *Server) Close(ctx context.Context) error {
 	s.mu.Lock()
 	s.closed = true
 	for _, r := range s.runs {
-		s.cancel(r)
+		if r != nil {
+			s.cancel(r)
+		}
 	}
 	s.mu.Unlock()
 
@@ -144,7 +188,9 @@ func (s *Server) Close(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	for _, r := range s.runs {
-		r.attempt.kill()
+		if r != nil {
+			r.attempt.kill()
+		}
 	}
 	s.mu.Unlock()
 	<-done

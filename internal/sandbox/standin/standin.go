@@ -21,6 +21,8 @@ type Action struct {
 	Status int
 	Header http.Header
 	Body   string
+	// Handled handles the request all the same, and drops its own answer for that of Status.
+	Handled bool
 }
 
 // Faults decide what goes wrong. The zero Faults let everything pass; they may be changed
@@ -55,6 +57,10 @@ func (f *Faults) Wrap(h http.Handler) http.Handler {
 			a.Before()
 		}
 		answer := recorder{header: http.Header{}}
+		if a.Handled {
+			h.ServeHTTP(&answer, r)
+			answer = recorder{header: http.Header{}}
+		}
 		if a.Status != 0 {
 			maps.Copy(answer.header, a.Header)
 			answer.WriteHeader(a.Status)
