@@ -40,7 +40,7 @@ func TestReplicas(t *testing.T) {
 	}
 	server := postgrestest.Start(t)
 	gh := github.New(github.Options{Repo: "o/r", Files: os.DirFS("../.."), Token: "a-token", Action: program(t, "true"),
-		Limits: github.Limits{PerHour: -1, WritesPerMinute: -1, WritesPerHour: -1}})
+		Limits: github.Unlimited()})
 	api := httptest.NewServer(gh.Handler())
 	t.Cleanup(func() {
 		api.Close()
