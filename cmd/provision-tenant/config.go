@@ -78,7 +78,8 @@ func parseConfig(req request, getenv func(string) string) (config, error) {
 	need(c.internalAPIKey != "", "INTERNAL_API_KEY", "the control plane asks for it")
 	if req.job.TargetServerID == "" {
 		need(c.hcloudToken != "", "HCLOUD_TOKEN_"+strings.ToUpper(string(region))+" or HCLOUD_TOKEN_SG", "a server is to be created at Hetzner")
-		need(c.pulumiToken != "" || c.pulumiBackend != "", "PULUMI_ACCESS_TOKEN or PULUMI_BACKEND_URL", "the stack's state is kept there")
+		need(c.pulumiToken != "" || c.pulumiBackend != "" || req.oidc.Organization != "",
+			"PULUMI_ACCESS_TOKEN or PULUMI_BACKEND_URL", "the stack's state is kept there, unless pulumi_oidc_organization is given")
 	}
 	if req.options.Only == "" || req.options.Only == "tenant_dns" {
 		need(c.cloudflareToken != "", "CLOUDFLARE_API_TOKEN", "the tenant's record is made at Cloudflare")

@@ -11,6 +11,7 @@ import (
 	"github.com/pregoi/provision-tenant/internal/pipeline"
 	"github.com/pregoi/provision-tenant/internal/placement"
 	"github.com/pregoi/provision-tenant/internal/provision"
+	"github.com/pregoi/provision-tenant/internal/pulumi"
 )
 
 // An input is something that the action takes: INPUT_NAME in the runner, --name on a laptop.
@@ -37,6 +38,8 @@ var inputs = []input{
 	{"pulumi_ref", "main", "branch, tag or full commit of pulumi_repo"},
 	{"pulumi_repo_token", "", "a token that may read pulumi_repo (better given as INPUT_PULUMI_REPO_TOKEN than as a flag)"},
 	{"pulumi_organization", "", "the organisation of the stacks, where the backend has them"},
+	{"pulumi_oidc_organization", "", "the organisation at Pulumi Cloud that gives the run a short-lived token for its ID token"},
+	{"pulumi_oidc_scope", "", "what that token may do: empty, admin, team:NAME or user:LOGIN"},
 	{"pulumi_lock_timeout", "10m", "how long to wait for a stack that another update holds"},
 	{"server_type", "", "server type of new servers, or one for each region (sg=…,us=…,eu=…)"},
 	{"db_server_type", "", "the same for the database server of a dedicated stack; empty for server_type"},
@@ -63,6 +66,7 @@ type request struct {
 
 	repo, ref, repoToken string
 	organization         string
+	oidc                 pulumi.Exchange // of no organisation: PULUMI_ACCESS_TOKEN is used
 	lockTimeout          time.Duration
 
 	// Empty for the program's defaults.
@@ -107,6 +111,7 @@ func parseInputs(get func(name string) string) (request, error) {
 		ref:          value("pulumi_ref"),
 		repoToken:    value("pulumi_repo_token"),
 		organization: value("pulumi_organization"),
+		oidc:         pulumi.Exchange{Organization: value("pulumi_oidc_organization"), Scope: value("pulumi_oidc_scope")},
 		serverType:   perRegion("server_type"),
 		dbServerType: perRegion("db_server_type"), redisServerType: perRegion("redis_server_type"),
 		location: perRegion("server_location"),
@@ -126,6 +131,9 @@ func parseInputs(get func(name string) string) (request, error) {
 			bad("ssh_from", fmt.Sprintf("has the part %q, which is no CIDR such as 198.51.100.0/24", from))
 		}
 		req.sshFrom = append(req.sshFrom, from)
+	}
+	if err := req.oidc.Check(); err != nil && (req.oidc.Organization != "" || req.oidc.Scope != "") {
+		bad("pulumi_oidc_organization", "with pulumi_oidc_scope: "+err.Error())
 	}
 	if names := value("reserved_names"); names != "" {
 		req.dns.Reserved = strings.Split(names, ",")

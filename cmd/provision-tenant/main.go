@@ -8,6 +8,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"os"
 	"os/signal"
 	"strings"
@@ -65,6 +66,9 @@ func run(ctx context.Context, gha *actions.Action, get, getenv func(string) stri
 	if err == nil {
 		err = gha.CheckOutputs()
 	}
+	if err == nil && req.oidc.Organization != "" && req.job.TargetServerID == "" && req.options.Only != "select_stack" {
+		cfg.pulumiToken, err = exchange(ctx, gha, req.oidc, cfg.pulumiBackend)
+	}
 	cp := &controlplane.Client{URL: cfg.controlPlaneURL, Key: cfg.internalAPIKey, Tries: patience}
 	if err != nil {
 		r.Err = err
@@ -101,6 +105,22 @@ func tellFailure(ctx context.Context, gha *actions.Action, r *pipeline.Run, req 
 	complete := pipeline.ProvisionComplete(cp.ProvisionJob, redacted(cp.Complete, gha.Redact))
 	_ = pipeline.Execute(ctx, r, pipeline.Options{}, &trace{gha: gha}, complete) // what it says is in the log
 	return why
+}
+
+// exchange gets a short-lived Pulumi token for the run's ID token.
+func exchange(ctx context.Context, gha *actions.Action, e pulumi.Exchange, backend string) (string, error) {
+	e.BackendURL = backend
+	id, err := gha.IDToken(ctx, e.Audience())
+	switch {
+	case errors.Is(err, actions.ErrNoIDToken):
+		return "", &provision.Error{Class: provision.Denied, Text: "pulumi_oidc_organization: " + err.Error(),
+			Next: "add `permissions: {id-token: write}` to the job that uses this action; contents: read has to be named beside it"}
+	case err != nil:
+		return "", provision.Errorf(provision.Busy, "pulumi_oidc_organization: %w", err)
+	}
+	token, err := e.Token(ctx, id)
+	gha.Mask(token)
+	return token, err
 }
 
 // newProgram returns the Pulumi program that req asks for: the one that it names, or the
