@@ -76,7 +76,7 @@ func parseConfig(req request, getenv func(string) string) (config, error) {
 	}
 	need(c.controlPlaneURL != "", "CONTROL_PLANE_URL", "nodes, traces and completions go to the control plane")
 	need(c.internalAPIKey != "", "INTERNAL_API_KEY", "the control plane asks for it")
-	if req.job.TargetServerID == "" {
+	if req.usesPulumi() {
 		need(c.hcloudToken != "", "HCLOUD_TOKEN_"+strings.ToUpper(string(region))+" or HCLOUD_TOKEN_SG", "a server is to be created at Hetzner")
 		need(c.pulumiToken != "" || c.pulumiBackend != "" || req.oidc.Organization != "",
 			"PULUMI_ACCESS_TOKEN or PULUMI_BACKEND_URL", "the stack's state is kept there, unless pulumi_oidc_organization is given")

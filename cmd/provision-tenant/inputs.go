@@ -34,6 +34,9 @@ var inputs = []input{
 	{"trace_id", "", "the trace that the events belong to (trace_…)"},
 	{"mode", "apply", "apply, or plan, which changes nothing and says what would be done"},
 	{"step", "all", "all, or the name of one step"},
+	{"completion", "now", "now, or later, which leaves the completion of a job that went well to another step"},
+	{"result", "", "the output result of that earlier step, with step provision_complete"},
+	{"outcome", "success", "what became of the job in between: success, failure, cancelled or skipped"},
 	{"pulumi_repo", "", "git repository of the Pulumi program; empty for the built-in one"},
 	{"pulumi_ref", "main", "branch, tag or full commit of pulumi_repo"},
 	{"pulumi_repo_token", "", "a token that may read pulumi_repo (better given as INPUT_PULUMI_REPO_TOKEN than as a flag)"},
@@ -64,6 +67,9 @@ type request struct {
 	options pipeline.Options
 	dns     pipeline.DNSPolicy
 
+	later           bool   // the completion is left to another step
+	result, outcome string // of what came before; result is empty when nothing did
+
 	repo, ref, repoToken string
 	organization         string
 	oidc                 pulumi.Exchange // of no organisation: PULUMI_ACCESS_TOKEN is used
@@ -73,6 +79,11 @@ type request struct {
 	serverType, dbServerType, redisServerType, location map[placement.Region]string
 	image, sshKey                                       string
 	sshFrom                                             []string
+}
+
+// usesPulumi reports whether the stack is going to be looked at.
+func (req request) usesPulumi() bool {
+	return req.job.TargetServerID == "" && req.result == "" && req.options.Only != "select_stack"
 }
 
 // parseInputs reads a request. The error names every input that is wrong.
@@ -151,6 +162,19 @@ func parseInputs(get func(name string) string) (request, error) {
 		req.options.Only = step
 	default:
 		bad("step", "is neither all nor one of "+strings.Join(stepNames, ", "))
+	}
+	switch value("completion") {
+	case "now":
+	case "later":
+		req.later = true
+	default:
+		bad("completion", "is neither now nor later")
+	}
+	if req.result, req.outcome = value("result"), value("outcome"); req.result != "" && req.options.Only != "provision_complete" {
+		bad("result", "is for the step provision_complete alone")
+	}
+	if !slices.Contains([]string{"success", "failure", "cancelled", "skipped"}, req.outcome) {
+		bad("outcome", "is none of success, failure, cancelled and skipped")
 	}
 	d, err := time.ParseDuration(value("pulumi_lock_timeout"))
 	if err != nil || d <= 0 {

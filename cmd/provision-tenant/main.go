@@ -66,7 +66,10 @@ func run(ctx context.Context, gha *actions.Action, get, getenv func(string) stri
 	if err == nil {
 		err = gha.CheckOutputs()
 	}
-	if err == nil && req.oidc.Organization != "" && req.job.TargetServerID == "" && req.options.Only != "select_stack" {
+	if err == nil && req.result != "" {
+		err = req.earlier(r)
+	}
+	if err == nil && req.oidc.Organization != "" && req.usesPulumi() {
 		cfg.pulumiToken, err = exchange(ctx, gha, req.oidc, cfg.pulumiBackend)
 	}
 	cp := &controlplane.Client{URL: cfg.controlPlaneURL, Key: cfg.internalAPIKey, Tries: patience}
@@ -86,7 +89,7 @@ func run(ctx context.Context, gha *actions.Action, get, getenv func(string) stri
 	if !req.options.Plan && req.options.Only != "select_stack" {
 		t.remote = controlplane.NewTracer(ctx, &controlplane.Client{URL: cfg.controlPlaneURL, Key: cfg.internalAPIKey})
 	}
-	err = pipeline.Execute(ctx, r, req.options, t, steps(cp, program, machines, zone, req.dns, gha.Redact)...)
+	err = pipeline.Execute(ctx, r, req.options, t, req.only(steps(cp, program, machines, zone, req.dns, gha.Redact))...)
 	for _, w := range r.Warnings {
 		gha.Warning("provision-tenant", w)
 	}

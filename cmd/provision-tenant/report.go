@@ -36,6 +36,9 @@ type report struct {
 	RequestID  string          `json:"request_id,omitempty"`
 	Retryable  bool            `json:"retryable"`
 	NextAction string          `json:"next_action,omitempty"`
+
+	node     provision.Node // for the inventory
+	hostname string
 }
 
 // newReport says how r ended; err is why it failed, or nil.
@@ -46,6 +49,7 @@ func newReport(r *pipeline.Run, plan bool, err error) report {
 		Stack: r.Stack, CreatedServer: r.CreatedServer, Servers: r.Servers,
 		NodeID: r.Node.ID, Host: r.Node.Host, Records: r.Records, Changes: r.Changes,
 		Steps: r.Results, Warnings: r.Warnings,
+		node: r.Node, hostname: r.Job.CanonicalHostname,
 	}
 	if plan {
 		rep.Mode = "plan"
@@ -114,6 +118,8 @@ func (rep report) outputs() []output {
 		{"hostname", rep.Hostname},
 		{"dns_record_id", recordID},
 		{"result", string(whole)},
+		{"ansible_inventory", rep.inventory()},
+		{"ansible_vars", rep.vars()},
 		{"error", rep.Error},
 		{"error_class", string(rep.ErrorClass)},
 		{"retryable", retryable},
