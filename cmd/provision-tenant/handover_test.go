@@ -92,7 +92,7 @@ func TestHandOver(t *testing.T) {
 		if err := os.WriteFile(file, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		all["GITHUB_OUTPUT"] = file
+		all["GITHUB_OUTPUT"], all["GITHUB_STEP_SUMMARY"] = file, file+"-summary"
 		var log bytes.Buffer
 		status = command(t.Context(), nil, strings.NewReader(""), &log, &log, func(name string) string { return all[name] })
 		t.Logf("exit %d\n%s", status, &log)

@@ -84,9 +84,13 @@ func placementText(j provision.Job) string {
 // An output is one of the action's outputs.
 type output struct{ name, value string }
 
+// prose are the outputs in which a secret is blotted out. Any other that holds one is left
+// empty: a later step would take the rest for the value.
+var prose = []string{"result", "error", "next_action"}
+
 // outputs are those of action.yml, in its order; a test holds the two together.
 func (rep report) outputs() []output {
-	ip := func(role provision.Role) (s provision.Server) {
+	server := func(role provision.Role) (s provision.Server) {
 		for _, s := range rep.Servers {
 			if s.Role == role {
 				return s
@@ -111,10 +115,12 @@ func (rep report) outputs() []output {
 		{"host", rep.Host},
 		{"stack", rep.Stack},
 		{"created_server", strconv.FormatBool(rep.CreatedServer)},
-		{"server_id", ip(provision.App).ID},
-		{"server_ip", ip(provision.App).IPv4},
-		{"db_server_ip", ip(provision.DB).IPv4},
-		{"redis_server_ip", ip(provision.Redis).IPv4},
+		{"server_id", server(provision.App).ID},
+		{"server_ip", server(provision.App).IPv4},
+		{"server_location", server(provision.App).Location},
+		{"server_type", server(provision.App).Type},
+		{"db_server_ip", server(provision.DB).IPv4},
+		{"redis_server_ip", server(provision.Redis).IPv4},
 		{"hostname", rep.Hostname},
 		{"dns_record_id", recordID},
 		{"result", string(whole)},

@@ -25,6 +25,7 @@ type benchmark struct {
 
 var benchmarks = []benchmark{
 	{"pulumi", "the whole step pulumi_up, beside a bare `pulumi up --yes` of the same program", benchPulumi},
+	{"image", "the action from its start to its first request, beside one for Node.js that does the same", benchImage},
 }
 
 func main() {

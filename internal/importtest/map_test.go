@@ -47,6 +47,9 @@ var imports = map[string]string{
 	"internal/sandbox/standin":    "",
 	"internal/sandbox/toolchain":  "internal/provision",
 
+	// Compresses the image's layers for a release.
+	"internal/imagepack": "",
+
 	// Benchmarks, each with its peer.
 	"internal/bench": "internal/placement internal/provision internal/pulumi internal/sandbox/hetzner internal/sandbox/toolchain",
 
