@@ -3,9 +3,12 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -67,24 +70,31 @@ func command(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 		if asJSON {
 			gha.Stdout = stderr
 		}
-		get := gha.Input
+		flag := func(name string) string {
+			if f := flags[name]; f != nil {
+				return *f
+			}
+			return ""
+		}
+		get := over(flag, gha.Input)
+		gha.Mask(secrets(getenv, get)...) // before anything is printed
 		if len(args) == 1 {
 			fields, err := readMessage(gha, args[0], stdin)
 			if err != nil {
 				status = finish(gha, report{Error: err.Error(), ErrorClass: provision.ClassOf(err), NextAction: provision.NextAction(err)}, err)
 				return nil
 			}
-			get = over(fields, get)
+			get = over(flag, over(fields, gha.Input))
 		}
-		get = over(func(name string) string {
-			if f := flags[name]; f != nil {
-				return *f
-			}
-			return ""
-		}, get)
+		left := leaveMark(ctx, gha, getenv)
+		mend := gha.Fence()
 		rep, trace, err := run(ctx, gha, get, getenv)
+		for _, name := range mend() {
+			gha.Warning("provision-tenant", "a program that was run has written to the runner's file "+name+": that was undone")
+		}
 		status = finish(gha, rep, err)
 		trace.close(ctx)
+		left.end(gha, rep, trace.lost)
 		if asJSON {
 			return json.NewEncoder(stdout).Encode(rep)
 		}
@@ -140,19 +150,13 @@ func readMessage(gha *actions.Action, name string, stdin io.Reader) (field func(
 }
 
 // finish tells the runner, or the person at the terminal, how the run ended, and returns
-// the exit status. That an output cannot be written is a failure of its own: a later step
-// would read nothing.
+// the exit status. That an output or the summary cannot be written is a failure of its own,
+// also of a run that went well: a later step would read nothing.
 func finish(gha *actions.Action, rep report, err error) int {
-	for _, out := range rep.outputs() {
-		if e := gha.SetOutput(out.name, gha.Redact(out.value)); e != nil {
-			gha.Warning("output "+out.name, e.Error())
-			if err == nil {
-				err = provision.Errorf(provision.Internal, "%w", e)
-			}
-		}
-	}
-	if e := gha.Summary(rep.markdown()); e != nil {
-		gha.Warning("summary", e.Error())
+	if e := leave(gha, rep); e != nil && err == nil {
+		err = e
+	} else if e != nil {
+		gha.Error("provision-tenant: "+string(provision.ClassOf(e)), e.Error())
 	}
 	if err == nil {
 		return 0
@@ -161,9 +165,42 @@ func finish(gha *actions.Action, rep report, err error) int {
 		for _, fe := range fields {
 			gha.Error("input "+fe.Field, fe.Error())
 		}
+	} else if problems := provision.Problems(err); len(problems) > 1 {
+		for _, p := range problems {
+			gha.Error("provision-tenant: "+string(provision.ClassOf(p)), p.Error()+"; next: "+provision.NextAction(p))
+		}
 	} else {
 		gha.Error("provision-tenant: "+string(provision.ClassOf(err)), err.Error())
 	}
 	gha.Info("next: " + provision.NextAction(err))
 	return provision.ExitStatus(err)
+}
+
+// leave writes the outputs and the summary.
+func leave(gha *actions.Action, rep report) error {
+	var errs []error
+	unwritable := (*fs.PathError)(nil)
+	for _, out := range rep.outputs() {
+		value := gha.Redact(out.value)
+		if value != out.value && !slices.Contains(prose, out.name) {
+			gha.Warning("output "+out.name, "it is left empty, since its value is a secret")
+			value = ""
+		}
+		if e := gha.SetOutput(out.name, value); e != nil {
+			errs = append(errs, e)
+			if errors.As(e, &unwritable) {
+				break // nor can the others be
+			}
+		}
+	}
+	if e := gha.Summary(rep.markdown()); e != nil {
+		errs = append(errs, e)
+	}
+	if len(errs) == 0 {
+		return nil
+	}
+	return &provision.Error{
+		Class: provision.Internal, Text: strings.ReplaceAll(errors.Join(errs...).Error(), "\n", "; "),
+		Next: "see to the runner's disk and files, then run the same job again: what the run has made is kept, and the control plane knows of it",
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 
 	"github.com/pregoi/provision-tenant/internal/placement"
@@ -76,9 +77,10 @@ func parseConfig(req request, getenv func(string) string) (config, error) {
 	}
 	need(c.controlPlaneURL != "", "CONTROL_PLANE_URL", "nodes, traces and completions go to the control plane")
 	need(c.internalAPIKey != "", "INTERNAL_API_KEY", "the control plane asks for it")
-	if req.job.TargetServerID == "" {
+	if req.usesPulumi() {
 		need(c.hcloudToken != "", "HCLOUD_TOKEN_"+strings.ToUpper(string(region))+" or HCLOUD_TOKEN_SG", "a server is to be created at Hetzner")
-		need(c.pulumiToken != "" || c.pulumiBackend != "", "PULUMI_ACCESS_TOKEN or PULUMI_BACKEND_URL", "the stack's state is kept there")
+		need(c.pulumiToken != "" || c.pulumiBackend != "" || req.oidc.Organization != "",
+			"PULUMI_ACCESS_TOKEN or PULUMI_BACKEND_URL", "the stack's state is kept there, unless pulumi_oidc_organization is given")
 	}
 	if req.options.Only == "" || req.options.Only == "tenant_dns" {
 		need(c.cloudflareToken != "", "CLOUDFLARE_API_TOKEN", "the tenant's record is made at Cloudflare")
@@ -107,9 +109,21 @@ func secrets(getenv, get func(string) string) []string {
 	for _, name := range secretInputs {
 		list = append(list, strings.TrimSpace(get(name)))
 	}
-	// What the runner's own environment holds must not leave either.
-	for _, name := range []string{"GITHUB_TOKEN", "ACTIONS_RUNTIME_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"} {
-		list = append(list, getenv(name))
+	for _, name := range otherSecrets {
+		list = append(list, strings.TrimSpace(getenv(name)))
+	}
+	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"} {
+		if u, err := url.Parse(getenv(name)); err == nil && u.User != nil {
+			password, _ := u.User.Password()
+			list = append(list, password)
+		}
 	}
 	return list
+}
+
+// otherSecrets are what the runner's own environment holds, and what opens a backend of
+// Pulumi's; see passedToPulumi in internal/pulumi.
+var otherSecrets = []string{
+	"GITHUB_TOKEN", "ACTIONS_RUNTIME_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+	"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "GOOGLE_CREDENTIALS", "AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN",
 }

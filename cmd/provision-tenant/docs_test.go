@@ -84,7 +84,7 @@ func TestActionFile(t *testing.T) {
 
 func TestStepNames(t *testing.T) {
 	var got []string
-	for _, s := range steps(nil, nil, nil, nil, pipeline.DNSPolicy{}, nil) {
+	for _, s := range steps(nil, nil, nil, provision.Order{}, nil, pipeline.DNSPolicy{}, nil) {
 		got = append(got, s.Name)
 	}
 	if d := cmp.Diff(stepNames, got); d != "" {

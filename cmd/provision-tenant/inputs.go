@@ -4,13 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/pregoi/provision-tenant/internal/pipeline"
 	"github.com/pregoi/provision-tenant/internal/placement"
 	"github.com/pregoi/provision-tenant/internal/provision"
+	"github.com/pregoi/provision-tenant/internal/pulumi"
+	"github.com/pregoi/provision-tenant/internal/stackprogram"
 )
 
 // An input is something that the action takes: INPUT_NAME in the runner, --name on a laptop.
@@ -33,15 +37,21 @@ var inputs = []input{
 	{"trace_id", "", "the trace that the events belong to (trace_…)"},
 	{"mode", "apply", "apply, or plan, which changes nothing and says what would be done"},
 	{"step", "all", "all, or the name of one step"},
+	{"completion", "now", "now, or later, which leaves the completion of a job that went well to another step"},
+	{"result", "", "the output result of that earlier step, with step provision_complete"},
+	{"outcome", "success", "what became of the job in between: success, failure, cancelled or skipped"},
 	{"pulumi_repo", "", "git repository of the Pulumi program; empty for the built-in one"},
 	{"pulumi_ref", "main", "branch, tag or full commit of pulumi_repo"},
 	{"pulumi_repo_token", "", "a token that may read pulumi_repo (better given as INPUT_PULUMI_REPO_TOKEN than as a flag)"},
 	{"pulumi_organization", "", "the organisation of the stacks, where the backend has them"},
+	{"pulumi_oidc_organization", "", "the organisation at Pulumi Cloud that gives the run a short-lived token for its ID token"},
+	{"pulumi_oidc_scope", "", "what that token may do: empty, admin, team:NAME or user:LOGIN"},
 	{"pulumi_lock_timeout", "10m", "how long to wait for a stack that another update holds"},
-	{"server_type", "", "server type of new servers, or one for each region (sg=…,us=…,eu=…)"},
+	{"timeout_minutes", "55", "how long the whole run may take; keep it below the job's own timeout-minutes, so that it can say how it ended"},
+	{"server_type", "", "server type of new servers, or several in the order in which they are tried (cpx22|cx33), for all regions or for each (sg=…,us=…,eu=…)"},
 	{"db_server_type", "", "the same for the database server of a dedicated stack; empty for server_type"},
 	{"redis_server_type", "", "the same for the Redis server of a dedicated stack; empty for server_type"},
-	{"server_location", "", "Hetzner location of new servers, or one for each region"},
+	{"server_location", "", "Hetzner location of new servers, or several (nbg1|fsn1), for all regions or for each; all are tried with the first type, then with the next"},
 	{"server_image", "", "image of new servers"},
 	{"ssh_key_name", "", "name of an SSH key in the Hetzner project that new servers get"},
 	{"ssh_from", "", "who may connect to port 22 of new servers, as CIDRs separated by commas; empty for everybody"},
@@ -61,14 +71,26 @@ type request struct {
 	options pipeline.Options
 	dns     pipeline.DNSPolicy
 
+	later           bool   // the completion is left to another step
+	result, outcome string // of what came before; result is empty when nothing did
+
 	repo, ref, repoToken string
 	organization         string
+	oidc                 pulumi.Exchange // of no organisation: PULUMI_ACCESS_TOKEN is used
 	lockTimeout          time.Duration
+	timeout              time.Duration // of the whole run
 
-	// Empty for the program's defaults.
-	serverType, dbServerType, redisServerType, location map[placement.Region]string
-	image, sshKey                                       string
-	sshFrom                                             []string
+	order   provision.Order // of new servers
+	sshFrom []string
+}
+
+// maxMinutes is the longest that a job may take, on a runner of one's own: 5 days.
+// https://docs.github.com/actions/reference/limits
+const maxMinutes = 5 * 24 * 60
+
+// usesPulumi reports whether the stack is going to be looked at.
+func (req request) usesPulumi() bool {
+	return req.job.TargetServerID == "" && req.result == "" && req.options.Only != "select_stack"
 }
 
 // parseInputs reads a request. The error names every input that is wrong.
@@ -91,15 +113,14 @@ func parseInputs(get func(name string) string) (request, error) {
 		}
 		return v == "true"
 	}
-	perRegion := func(name string) map[placement.Region]string {
+	job, jobErr := provision.ParseJob(value)
+	choices := func(name string) []string {
 		m, err := parsePerRegion(value(name))
 		if err != nil {
 			bad(name, err.Error())
 		}
-		return m
+		return m[job.Region]
 	}
-
-	job, jobErr := provision.ParseJob(value)
 	req := request{
 		job:          job,
 		traceGiven:   value("trace_id"),
@@ -107,11 +128,13 @@ func parseInputs(get func(name string) string) (request, error) {
 		ref:          value("pulumi_ref"),
 		repoToken:    value("pulumi_repo_token"),
 		organization: value("pulumi_organization"),
-		serverType:   perRegion("server_type"),
-		dbServerType: perRegion("db_server_type"), redisServerType: perRegion("redis_server_type"),
-		location: perRegion("server_location"),
-		image:    value("server_image"),
-		sshKey:   value("ssh_key_name"),
+		oidc:         pulumi.Exchange{Organization: value("pulumi_oidc_organization"), Scope: value("pulumi_oidc_scope")},
+		order: provision.Order{
+			Locations: choices("server_location"),
+			Types:     choices("server_type"),
+			DBTypes:   choices("db_server_type"), RedisTypes: choices("redis_server_type"),
+			Image: value("server_image"), SSHKey: value("ssh_key_name"),
+		},
 		dns: pipeline.DNSPolicy{
 			Proxied:  flag("dns_proxied"),
 			Takeover: flag("dns_takeover"),
@@ -126,6 +149,9 @@ func parseInputs(get func(name string) string) (request, error) {
 			bad("ssh_from", fmt.Sprintf("has the part %q, which is no CIDR such as 198.51.100.0/24", from))
 		}
 		req.sshFrom = append(req.sshFrom, from)
+	}
+	if err := req.oidc.Check(); err != nil && (req.oidc.Organization != "" || req.oidc.Scope != "") {
+		bad("pulumi_oidc_organization", "with pulumi_oidc_scope: "+err.Error())
 	}
 	if names := value("reserved_names"); names != "" {
 		req.dns.Reserved = strings.Split(names, ",")
@@ -144,11 +170,29 @@ func parseInputs(get func(name string) string) (request, error) {
 	default:
 		bad("step", "is neither all nor one of "+strings.Join(stepNames, ", "))
 	}
+	switch value("completion") {
+	case "now":
+	case "later":
+		req.later = true
+	default:
+		bad("completion", "is neither now nor later")
+	}
+	if req.result, req.outcome = value("result"), value("outcome"); req.result != "" && req.options.Only != "provision_complete" {
+		bad("result", "is for the step provision_complete alone")
+	}
+	if !slices.Contains([]string{"success", "failure", "cancelled", "skipped"}, req.outcome) {
+		bad("outcome", "is none of success, failure, cancelled and skipped")
+	}
 	d, err := time.ParseDuration(value("pulumi_lock_timeout"))
 	if err != nil || d <= 0 {
 		bad("pulumi_lock_timeout", "is no duration such as 10m")
 	}
 	req.lockTimeout = d
+	minutes, err := strconv.ParseFloat(value("timeout_minutes"), 64)
+	if err != nil || !(minutes > 0 && minutes <= maxMinutes) {
+		bad("timeout_minutes", "is no number of minutes above 0")
+	}
+	req.timeout = time.Duration(minutes * float64(time.Minute))
 
 	if err := errors.Join(append([]error{jobErr}, errs...)...); err != nil {
 		var texts []string
@@ -164,25 +208,62 @@ func parseInputs(get func(name string) string) (request, error) {
 // steps together.
 var stepNames = []string{"resolve_node", "select_stack", "pulumi_up", "register_node", "tenant_dns", "provision_complete"}
 
-// parsePerRegion reads one value for every region, or a list such as sg=sin,us=ash.
-func parsePerRegion(s string) (map[placement.Region]string, error) {
-	m := map[placement.Region]string{}
+// ordered is what new servers shall be. A program of one's own decides for itself what the
+// inputs leave open, and takes no image and no SSH key from them.
+func (req request) ordered() provision.Order {
+	o := req.order
+	if !req.job.Dedicated {
+		o.DBTypes, o.RedisTypes = nil, nil
+	}
+	if req.repo == "" {
+		return stackprogram.Complete(o, req.job.Region)
+	}
+	o.Image, o.SSHKey = "", ""
+	return o
+}
+
+// parsePerRegion reads choices for every region, or a list such as sg=sin,eu=nbg1|fsn1.
+func parsePerRegion(s string) (map[placement.Region][]string, error) {
+	m := map[placement.Region][]string{}
 	if s == "" {
 		return m, nil
 	}
 	if !strings.Contains(s, "=") {
+		list, err := parseChoices(s)
 		for _, r := range placement.Regions() {
-			m[r] = s
+			m[r] = list
 		}
-		return m, nil
+		return m, err
 	}
 	for part := range strings.SplitSeq(s, ",") {
 		name, v, ok := strings.Cut(strings.TrimSpace(part), "=")
 		r := placement.Region(strings.TrimSpace(name))
-		if v = strings.TrimSpace(v); !ok || !r.Valid() || v == "" {
+		if !ok || !r.Valid() {
 			return m, fmt.Errorf("has the part %q, which is not region=value", part)
 		}
-		m[r] = v
+		list, err := parseChoices(v)
+		if err != nil {
+			return m, err
+		}
+		m[r] = list
 	}
 	return m, nil
+}
+
+// vendorName is how Hetzner names a location and a server type.
+var vendorName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+
+// parseChoices reads names in the order in which they are tried, such as nbg1|fsn1.
+func parseChoices(s string) ([]string, error) {
+	var list []string
+	for name := range strings.SplitSeq(s, "|") {
+		if name = strings.TrimSpace(name); !vendorName.MatchString(name) {
+			return nil, fmt.Errorf("has %.80q where a name such as nbg1 or cpx22 has to be", name)
+		}
+		if slices.Contains(list, name) {
+			return nil, fmt.Errorf("has %s twice", name)
+		}
+		list = append(list, name)
+	}
+	return list, nil
 }

@@ -8,8 +8,12 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -29,8 +33,19 @@ func main() {
 	// ignored: a child would inherit that.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	status := command(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Getenv)
+	stdout, end := io.Writer(os.Stdout), func() error { return nil }
+	if os.Getenv("GITHUB_ACTIONS") == "true" {
+		log := &actions.Log{W: os.Stdout}
+		stdout, end = log, log.Close
+	}
+	status := 0
+	if filepath.Base(os.Args[0]) == postName {
+		status = post(ctx, stdout, os.Getenv)
+	} else {
+		status = command(ctx, os.Args[1:], os.Stdin, stdout, os.Stderr, os.Getenv)
+	}
 	stop()
+	_ = end() // who does not read is not told
 	os.Exit(status)
 }
 
@@ -45,16 +60,9 @@ const (
 // patience is how often the control plane is asked while it does not answer: for a minute.
 const patience = 16
 
-// A trace is told what happens, here and at the control plane.
-type trace struct {
-	gha    *actions.Action
-	remote *controlplane.Tracer // nil when nobody there is told
-}
-
 // run does the job that the inputs ask for, and says how it ended. The trace that it
 // returns has to be closed, after everything else has been said.
 func run(ctx context.Context, gha *actions.Action, get, getenv func(string) string) (report, *trace, error) {
-	gha.Mask(secrets(getenv, get)...)
 	req, err := parseInputs(get)
 	t := &trace{gha: gha}
 	r := &pipeline.Run{Job: req.job, Attempt: attempt(gha)}
@@ -64,6 +72,12 @@ func run(ctx context.Context, gha *actions.Action, get, getenv func(string) stri
 	}
 	if err == nil {
 		err = gha.CheckOutputs()
+	}
+	if err == nil && req.result != "" {
+		err = req.earlier(r)
+	}
+	if err == nil && req.oidc.Organization != "" && req.usesPulumi() {
+		cfg.pulumiToken, err = exchange(ctx, gha, req.oidc, cfg.pulumiBackend)
 	}
 	cp := &controlplane.Client{URL: cfg.controlPlaneURL, Key: cfg.internalAPIKey, Tries: patience}
 	if err != nil {
@@ -78,11 +92,13 @@ func run(ctx context.Context, gha *actions.Action, get, getenv func(string) stri
 	}
 	machines := &hetzner.Project{Token: cfg.hcloudToken, Endpoint: cfg.hcloudEndpoint}
 	zone := &cloudflare.Zone{Token: cfg.cloudflareToken, ID: cfg.zoneID, ZoneName: cfg.zoneName, BaseURL: cfg.cloudflareURL}
-	program := newProgram(req, cfg, gha, machines, getenv)
+	program := newProgram(req, cfg, t, machines, getenv)
+	limited, stop := context.WithTimeoutCause(ctx, req.timeout, tooLong(req.timeout))
+	defer stop()
 	if !req.options.Plan && req.options.Only != "select_stack" {
 		t.remote = controlplane.NewTracer(ctx, &controlplane.Client{URL: cfg.controlPlaneURL, Key: cfg.internalAPIKey})
 	}
-	err = pipeline.Execute(ctx, r, req.options, t, steps(cp, program, machines, zone, req.dns, gha.Redact)...)
+	err = pipeline.Execute(limited, r, req.options, t, req.only(steps(cp, program, machines, req.ordered(), zone, req.dns, gha.Redact))...)
 	for _, w := range r.Warnings {
 		gha.Warning("provision-tenant", w)
 	}
@@ -103,15 +119,37 @@ func tellFailure(ctx context.Context, gha *actions.Action, r *pipeline.Run, req 
 	return why
 }
 
+// tooLong is why a run is stopped when its time is over.
+func tooLong(d time.Duration) error {
+	return &provision.Error{Class: provision.Busy, Text: fmt.Sprintf("stopped after %s, which is timeout_minutes", d),
+		Next: "run the same job again: what exists is kept; if it has to take this long, raise timeout_minutes and, above it, the job's timeout-minutes"}
+}
+
+// exchange gets a short-lived Pulumi token for the run's ID token.
+func exchange(ctx context.Context, gha *actions.Action, e pulumi.Exchange, backend string) (string, error) {
+	e.BackendURL = backend
+	id, err := gha.IDToken(ctx, e.Audience())
+	switch {
+	case errors.Is(err, actions.ErrNoIDToken):
+		return "", &provision.Error{Class: provision.Denied, Text: "pulumi_oidc_organization: " + err.Error(),
+			Next: "add `permissions: {id-token: write}` to the job that uses this action; contents: read has to be named beside it"}
+	case err != nil:
+		return "", provision.Errorf(provision.Busy, "pulumi_oidc_organization: %w", err)
+	}
+	token, err := e.Token(ctx, id)
+	gha.Mask(token)
+	return token, err
+}
+
 // newProgram returns the Pulumi program that req asks for: the one that it names, or the
 // built-in one.
-func newProgram(req request, cfg config, gha *actions.Action, machines *hetzner.Project, getenv func(string) string) *pulumi.Program {
+func newProgram(req request, cfg config, t *trace, machines *hetzner.Project, getenv func(string) string) *pulumi.Program {
 	p := &pulumi.Program{
 		Path:           getenv("PATH"),
 		Version:        getenv("PULUMI_VERSION"), // an image knows it; else pulumi is asked
 		Env:            os.Environ(),
 		Plugins:        getenv("PULUMI_PLUGINS"),
-		TempDir:        getenv("RUNNER_TEMP"),
+		TempDir:        tempDir(getenv),
 		BackendURL:     cfg.pulumiBackend,
 		AccessToken:    cfg.pulumiToken,
 		Passphrase:     cfg.pulumiPassphrase,
@@ -123,21 +161,15 @@ func newProgram(req request, cfg config, gha *actions.Action, machines *hetzner.
 		Find: func(ctx context.Context, r pulumi.Resource) (string, bool, error) {
 			return machines.Find(ctx, r.Type, r.Name, r.Inputs)
 		},
-		Mask:     func(secret string) { gha.Mask(secret) },
-		Progress: func(pr pulumi.Progress) { showProgress(gha, pr) },
+		Mask:     func(secret string) { t.gha.Mask(secret) },
+		Redact:   t.gha.Redact,
+		Progress: t.progress,
+		Log:      t.gha.DebugLog(),
 	}
 	if req.repo != "" {
 		p.Source = &pulumi.Source{URL: req.repo, Ref: req.ref, Token: req.repoToken}
 	} else {
-		p.Inline = stackprogram.Program(stackprogram.Settings{
-			ServerType:      req.serverType[req.job.Region],
-			DBServerType:    req.dbServerType[req.job.Region],
-			RedisServerType: req.redisServerType[req.job.Region],
-			Location:        req.location[req.job.Region],
-			Image:           req.image,
-			SSHKey:          req.sshKey,
-			SSHFrom:         req.sshFrom,
-		})
+		p.Inline = stackprogram.Program(stackprogram.Settings{Image: req.order.Image, SSHKey: req.order.SSHKey, SSHFrom: req.sshFrom})
 	}
 	return p
 }
@@ -152,11 +184,13 @@ func attempt(gha *actions.Action) pipeline.Attempt {
 }
 
 // steps is the pipeline.
-func steps(cp *controlplane.Client, program pipeline.Program, machines pipeline.Machines, zone pipeline.Zone, dns pipeline.DNSPolicy, redact func(string) string) []pipeline.Step {
+func steps(cp *controlplane.Client, program pipeline.Program, machines pipeline.Machines, order provision.Order,
+	zone pipeline.Zone, dns pipeline.DNSPolicy, redact func(string) string,
+) []pipeline.Step {
 	return []pipeline.Step{
 		pipeline.ResolveNode(cp.Node),
 		pipeline.SelectStack(),
-		pipeline.PulumiUp(program, machines),
+		pipeline.PulumiUp(program, machines, order),
 		pipeline.RegisterNode(cp),
 		pipeline.TenantDNS(zone, dns),
 		pipeline.ProvisionComplete(cp.ProvisionJob, redacted(cp.Complete, redact)),

@@ -36,6 +36,9 @@ type report struct {
 	RequestID  string          `json:"request_id,omitempty"`
 	Retryable  bool            `json:"retryable"`
 	NextAction string          `json:"next_action,omitempty"`
+
+	node     provision.Node // for the inventory
+	hostname string
 }
 
 // newReport says how r ended; err is why it failed, or nil.
@@ -46,6 +49,7 @@ func newReport(r *pipeline.Run, plan bool, err error) report {
 		Stack: r.Stack, CreatedServer: r.CreatedServer, Servers: r.Servers,
 		NodeID: r.Node.ID, Host: r.Node.Host, Records: r.Records, Changes: r.Changes,
 		Steps: r.Results, Warnings: r.Warnings,
+		node: r.Node, hostname: r.Job.CanonicalHostname,
 	}
 	if plan {
 		rep.Mode = "plan"
@@ -80,9 +84,13 @@ func placementText(j provision.Job) string {
 // An output is one of the action's outputs.
 type output struct{ name, value string }
 
+// prose are the outputs in which a secret is blotted out. Any other that holds one is left
+// empty: a later step would take the rest for the value.
+var prose = []string{"result", "error", "next_action"}
+
 // outputs are those of action.yml, in its order; a test holds the two together.
 func (rep report) outputs() []output {
-	ip := func(role provision.Role) (s provision.Server) {
+	server := func(role provision.Role) (s provision.Server) {
 		for _, s := range rep.Servers {
 			if s.Role == role {
 				return s
@@ -107,13 +115,17 @@ func (rep report) outputs() []output {
 		{"host", rep.Host},
 		{"stack", rep.Stack},
 		{"created_server", strconv.FormatBool(rep.CreatedServer)},
-		{"server_id", ip(provision.App).ID},
-		{"server_ip", ip(provision.App).IPv4},
-		{"db_server_ip", ip(provision.DB).IPv4},
-		{"redis_server_ip", ip(provision.Redis).IPv4},
+		{"server_id", server(provision.App).ID},
+		{"server_ip", server(provision.App).IPv4},
+		{"server_location", server(provision.App).Location},
+		{"server_type", server(provision.App).Type},
+		{"db_server_ip", server(provision.DB).IPv4},
+		{"redis_server_ip", server(provision.Redis).IPv4},
 		{"hostname", rep.Hostname},
 		{"dns_record_id", recordID},
 		{"result", string(whole)},
+		{"ansible_inventory", rep.inventory()},
+		{"ansible_vars", rep.vars()},
 		{"error", rep.Error},
 		{"error_class", string(rep.ErrorClass)},
 		{"retryable", retryable},

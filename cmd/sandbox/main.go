@@ -56,6 +56,8 @@ Ctrl-C stops everything; only the cache stays.`,
 	flags := func(c *cobra.Command) *cobra.Command {
 		c.Flags().StringVar(&options.PulumiRepo, "pulumi-repo", "", "git `URL` of a Pulumi program that the action clones (default: the built-in program)")
 		c.Flags().StringVar(&options.PulumiRef, "pulumi-ref", "main", "its branch, tag or full commit")
+		c.Flags().StringVar(&options.Image, "image", "", "container image of the action to run instead of the process")
+		c.Flags().StringVar(&options.Engine, "engine", "", "the program that runs the image (default: podman or docker)")
 		c.Flags().DurationVar(&options.ServerTime, "server-time", 2*time.Second, "how long Hetzner takes until a new server runs")
 		return c
 	}

@@ -73,14 +73,6 @@ func (a *Action) Warning(title, message string) { a.annotate("warning", title, m
 // Error annotates the run with what went wrong. It does not end the step.
 func (a *Action) Error(title, message string) { a.annotate("error", title, message) }
 
-// Debug prints message where somebody asked for debug logging
-// (ACTIONS_STEP_DEBUG, which the runner passes on as RUNNER_DEBUG).
-func (a *Action) Debug(message string) {
-	if a.env("RUNNER_DEBUG") == "1" || a.env("ACTIONS_STEP_DEBUG") == "true" {
-		a.annotate("debug", "", message)
-	}
-}
-
 // annotate prints message as a workflow command; on a laptop, as a line or more of text.
 func (a *Action) annotate(kind, title, message string) {
 	switch {

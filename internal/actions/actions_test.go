@@ -82,19 +82,6 @@ foo ## [error]bar
 	}
 }
 
-func TestDebug(t *testing.T) {
-	for _, tt := range []struct{ name, value, want string }{
-		{"RUNNER_DEBUG", "1", "::debug::looked\n"},
-		{"ACTIONS_STEP_DEBUG", "true", "::debug::looked\n"},
-		{"RUNNER_DEBUG", "", ""},
-	} {
-		a, out := onRunner(tt.name, tt.value)
-		if a.Debug("looked"); out.String() != tt.want {
-			t.Errorf("%s=%s: Debug printed %q, want %q", tt.name, tt.value, out, tt.want)
-		}
-	}
-}
-
 func TestRun(t *testing.T) {
 	for _, tt := range []struct {
 		env     []string

@@ -3,6 +3,7 @@ package actions
 import (
 	"bytes"
 	"io"
+	"strings"
 )
 
 // lineLimit is how much of a line is shown, in bytes. The runner's live log shows 1,024
@@ -29,6 +30,28 @@ func (a *Action) Inert(w io.Writer) io.WriteCloser {
 	return &inertWriter{a: a, w: w}
 }
 
+// Debugging reports whether somebody asked for debug logging: ACTIONS_STEP_DEBUG, which
+// the runner passes on as RUNNER_DEBUG.
+func (a *Action) Debugging() bool {
+	return a.env("RUNNER_DEBUG") == "1" || a.env("ACTIONS_STEP_DEBUG") == "true"
+}
+
+// DebugLog returns a writer for what a child process prints: as [Action.Inert] has it, and
+// each line a debug line of the log. It is nil unless somebody asked for those.
+func (a *Action) DebugLog() io.WriteCloser {
+	if !a.Debugging() {
+		return nil
+	}
+	x := &inertWriter{a: a, w: a.Stdout, before: "debug: "}
+	if x.w == nil {
+		x.w = io.Discard
+	}
+	if a.Running() {
+		x.before, x.escape = "::debug::", strings.NewReplacer("%", "%25")
+	}
+	return x
+}
+
 type inertWriter struct {
 	a    *Action
 	w    io.Writer
@@ -36,6 +59,9 @@ type inertWriter struct {
 	long bool   // the line has more
 	cr   bool   // the last byte was a CR: an LF belongs to it
 	out  bytes.Buffer
+
+	before string            // what each line begins with
+	escape *strings.Replacer // nil for none
 }
 
 func (x *inertWriter) Write(p []byte) (int, error) {
@@ -94,8 +120,10 @@ func (x *inertWriter) end() {
 	if x.long || len(shown) < len(text) {
 		shown += lineCut
 	}
-	x.out.WriteString(disarm(shown))
-	x.out.WriteByte('\n')
+	if shown = disarm(shown); x.escape != nil {
+		shown = x.escape.Replace(shown)
+	}
+	x.out.WriteString(x.before + shown + "\n")
 	x.line, x.long = x.line[:0], false
 	if x.out.Len() > 64<<10 {
 		x.flush()

@@ -47,6 +47,30 @@ func TestInert(t *testing.T) {
 	}
 }
 
+// What a child prints is shown as debug lines where those are asked for, and its own
+// commands are not obeyed in them either.
+func TestDebugLog(t *testing.T) {
+	const in = "100%25 done\n ::set-env name=A::b\nfoo ##[error]bar\ntoken " + canary
+	for _, tt := range []struct {
+		running, debug string
+		want           string
+	}{
+		{"true", "1", "::debug::100%2525 done\n::debug::|  ::set-env name=A::b\n::debug::foo ## [error]bar\n::debug::token ***\n"},
+		{"", "1", "debug: 100%25 done\ndebug: |  ::set-env name=A::b\ndebug: foo ## [error]bar\ndebug: token ***\n"},
+	} {
+		a, out := onLaptop("GITHUB_ACTIONS", tt.running, "RUNNER_DEBUG", tt.debug)
+		a.Mask(canary)
+		out.Reset()
+		write(t, a.DebugLog(), in, 7)
+		if diff := cmp.Diff(tt.want, out.String()); diff != "" {
+			t.Errorf("GITHUB_ACTIONS=%s (-want +got):\n%s", tt.running, diff)
+		}
+	}
+	if a, _ := onRunner(); a.DebugLog() != nil {
+		t.Error("a debug log that nobody has asked for")
+	}
+}
+
 // Where a long line is cut, no part of a secret is left.
 func TestInertCutsNoSecret(t *testing.T) {
 	const half = "c4nary/+"
@@ -126,6 +150,15 @@ func FuzzInert(f *testing.F) {
 				if r != '\t' && (unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || unicode.Is(unicode.Bidi_Control, r)) {
 					t.Errorf("%q: %U is in %q", in, r, line)
 				}
+			}
+		}
+		a, out := onRunner("RUNNER_DEBUG", "1")
+		a.Mask(canary)
+		out.Reset()
+		write(t, a.DebugLog(), in, int(size)+1)
+		for _, c := range append(commands(out.String(), true), commands(out.String(), false)...) {
+			if c.Name != "debug" || strings.Contains(c.Data, canary) || len(commands(c.Data, true)) > 0 {
+				t.Errorf("%q: as debug lines the runner finds %+v in %q", in, c, out)
 			}
 		}
 		if again := inert(len(in)); again != got {

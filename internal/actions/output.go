@@ -23,32 +23,39 @@ const outputLimit = 1 << 20
 // prints what a person wants to see.
 func (a *Action) SetOutput(name, value string) error {
 	file := a.env("GITHUB_OUTPUT")
-	if file == "" && !a.Running() {
-		return nil
-	}
-	// rand.Read never fails. With 128 random bits, no value can hold its delimiter, or a
-	// remote that chose the value could end it and forge another output behind it.
-	random := make([]byte, 16)
-	_, _ = rand.Read(random)
-	delimiter := "ghadelimiter_" + hex.EncodeToString(random)
 	switch {
-	case !validOutputName(name):
-		return fmt.Errorf("output %q: not a name of letters, digits, underscores and hyphens", name)
-	case !utf8.ValidString(value):
-		return fmt.Errorf("output %s: the value is not UTF-8", name)
+	case file == "" && !a.Running():
+		return nil
 	case len(value) > outputLimit:
 		return fmt.Errorf("output %s: the value has %d bytes, more than %d", name, len(value), outputLimit)
-	case strings.Contains(value, delimiter):
-		return fmt.Errorf("output %s: the value contains its own delimiter", name)
 	case a.Redact(value) != value:
 		return fmt.Errorf("output %s: the value contains a secret", name)
 	case file == "":
 		return fmt.Errorf("output %s: GITHUB_OUTPUT is not set", name)
 	}
-	if err := appendLines(file, name+"<<"+delimiter+"\n"+value+"\n"+delimiter+"\n"); err != nil {
+	if err := appendPair(file, name, value); err != nil {
 		return fmt.Errorf("output %s: %w", name, err)
 	}
 	return nil
+}
+
+// appendPair adds a name and its value to one of the runner's files, in lines between two
+// of a delimiter.
+func appendPair(file, name, value string) error {
+	// rand.Read never fails. With 128 random bits, no value can hold its delimiter, or a
+	// remote that chose the value could end it and forge another name behind it.
+	random := make([]byte, 16)
+	_, _ = rand.Read(random)
+	delimiter := "ghadelimiter_" + hex.EncodeToString(random)
+	switch {
+	case !validOutputName(name):
+		return errors.New("not a name of letters, digits, underscores and hyphens")
+	case !utf8.ValidString(value):
+		return errors.New("the value is not UTF-8")
+	case strings.Contains(value, delimiter):
+		return errors.New("the value contains its own delimiter")
+	}
+	return appendLines(file, name+"<<"+delimiter+"\n"+value+"\n"+delimiter+"\n")
 }
 
 // CheckOutputs says why outputs could not be set, without setting one: whoever does
@@ -89,7 +96,10 @@ const summaryCut = "\n\n… the summary was cut here: it is longer than GitHub t
 // and nothing is done.
 func (a *Action) Summary(markdown string) error {
 	file := a.env("GITHUB_STEP_SUMMARY")
-	if file == "" {
+	switch {
+	case file == "" && a.Running():
+		return errors.New("job summary: GITHUB_STEP_SUMMARY is not set")
+	case file == "":
 		return nil
 	}
 	room := summaryLimit

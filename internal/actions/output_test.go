@@ -1,6 +1,7 @@
 package actions_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -56,6 +57,10 @@ func TestSetOutputWithoutFile(t *testing.T) {
 	a, _ = onRunner("GITHUB_OUTPUT", filepath.Join(t.TempDir(), "no", "such", "folder"))
 	if err := a.SetOutput("host", "x"); err == nil {
 		t.Error("with a GITHUB_OUTPUT that cannot be written: no error")
+	}
+	a, _ = onRunner("GITHUB_OUTPUT", "/dev/full", "GITHUB_STEP_SUMMARY", "/dev/full")
+	if err := errors.Join(a.SetOutput("host", "x"), a.Summary("x")); err == nil || strings.Count(err.Error(), "no space left") != 2 {
+		t.Errorf("with files that are full: %v", err)
 	}
 	a, out := onLaptop()
 	if err := a.SetOutput("host", "x"); err != nil || out.Len() > 0 {
@@ -132,6 +137,10 @@ func TestSummary(t *testing.T) {
 	a, _ = onLaptop()
 	if err := a.Summary("x"); err != nil {
 		t.Errorf("on a laptop: %v", err)
+	}
+	a, _ = onRunner()
+	if err := a.Summary("x"); err == nil {
+		t.Error("on the runner, without GITHUB_STEP_SUMMARY: no error")
 	}
 }
 

@@ -30,6 +30,7 @@ var benchmarks = []benchmark{
 	{"pulumi", "the whole step pulumi_up, beside a bare `pulumi up --yes` of the same program", benchPulumi},
 	{"drain", "1,000 messages within GitHub's limits, in virtual time, beside a model of octokit's throttling", benchDrain},
 	{"dispatch", "one run from a cold start, beside curl with jq and node with octokit", benchDispatch},
+	{"image", "the action from its start to its first request, beside one for Node.js that does the same", benchImage},
 }
 
 func main() {

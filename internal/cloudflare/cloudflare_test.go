@@ -140,6 +140,9 @@ func TestFindZone(t *testing.T) {
 		if tt.want == provision.Denied && tt.calls > 0 && !strings.Contains(provision.NextAction(err), "DNS:Edit") {
 			t.Errorf("%s: the advice is %q", name, provision.NextAction(err))
 		}
+		if tt.want == provision.NotFound && !strings.Contains(provision.NextAction(err), "Zone:Read") {
+			t.Errorf("%s: the advice is %q", name, provision.NextAction(err))
+		}
 	}
 }
 

@@ -13,6 +13,7 @@ package cloudflare
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"sync"
@@ -76,6 +77,9 @@ func (z *Zone) findByID(ctx context.Context) (id, name string, err error) {
 		zone, err = api.ZoneDetails(ctx, z.ID)
 		return err
 	})
+	if e := (*provision.Error)(nil); errors.As(err, &e) && e.Class == provision.NotFound {
+		e.Next = "check the zone's id, and that the API token has Zone:Read for it"
+	}
 	if err != nil {
 		return "", "", err
 	}

@@ -170,7 +170,8 @@ func lost(ctx context.Context, what string, err error) error {
 	if u := (*url.Error)(nil); errors.As(err, &u) {
 		err = u.Err // without the URL, which the operation names already
 	}
-	return provision.Errorf(provision.Busy, "%s: control plane: %w", what, err)
+	return &provision.Error{Class: provision.Busy, Text: fmt.Sprintf("%s: control plane: %v", what, err), Err: err,
+		Next: "check CONTROL_PLANE_URL, and that the control plane is up; then run the same job again"}
 }
 
 // refused classifies an answer that is none of ours to decode, and takes over its words.
@@ -196,6 +197,8 @@ func refused(what, id string, resp *http.Response) error {
 		e.Next = "check CONTROL_PLANE_URL: it redirects, and the key is not sent on"
 	case resp.StatusCode == http.StatusNotFound && !isJSON:
 		e.Class, e.Next = provision.Invalid, "check CONTROL_PLANE_URL: the host does not have this route"
+	case e.Class == provision.Denied && e.Next == "":
+		e.Next = "check INTERNAL_API_KEY: it has to be the control plane's"
 	}
 	e.Text = fmt.Sprintf("%s: control plane answered %d %s", what, resp.StatusCode, http.StatusText(resp.StatusCode))
 	if words != "" {

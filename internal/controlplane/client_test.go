@@ -213,3 +213,18 @@ func TestLongTextIsCut(t *testing.T) {
 		t.Errorf("Complete: %v with %d bytes", err, size.Load())
 	}
 }
+
+// What a refusal and a silence have to be seen to with is said where the remote does not.
+func TestCures(t *testing.T) {
+	t.Parallel()
+	c := serve(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
+	if _, err := c.Node(t.Context(), "n1"); !strings.Contains(provision.NextAction(err), "INTERNAL_API_KEY") {
+		t.Errorf("%v: cure %q", err, provision.NextAction(err))
+	}
+	s := httptest.NewServer(nil)
+	s.Close()
+	c.URL = s.URL
+	if _, err := c.Node(t.Context(), "n1"); provision.ClassOf(err) != provision.Busy || !strings.Contains(provision.NextAction(err), "CONTROL_PLANE_URL") {
+		t.Errorf("%v: cure %q", err, provision.NextAction(err))
+	}
+}

@@ -1,6 +1,6 @@
-// Package hetzner is the edge to Hetzner's Cloud API, through hcloud-go: it looks at the
-// servers that a stack says it has, labels them, and finds what an interrupted update has
-// made. It makes and deletes nothing.
+// Package hetzner is the edge to Hetzner's Cloud API, through hcloud-go: it says what is to
+// be had before anything is made, looks at the servers that a stack says it has, labels
+// them, and finds what an interrupted update has made. It makes and deletes nothing.
 //
 // Each question has a file. To ask another, write its file, do every call through a client
 // of [Project], and put what goes wrong through classify.
@@ -50,6 +50,13 @@ func DefaultLocations() map[placement.Region][]string {
 		placement.US: {"ash", "hil"},
 		placement.EU: {"nbg1", "fsn1", "hel1"},
 	}
+}
+
+func (p *Project) locations() map[placement.Region][]string {
+	if p.Locations != nil {
+		return p.Locations
+	}
+	return DefaultLocations()
 }
 
 const (

@@ -100,11 +100,7 @@ func (p *Project) server(ctx context.Context, s provision.Server, id int64) (*hc
 
 // compare holds what Hetzner has against what the stack says, and completes it.
 func (p *Project) compare(j provision.Job, s provision.Server, have *hcloud.Server) (provision.Server, error) {
-	locations := p.Locations
-	if locations == nil {
-		locations = DefaultLocations()
-	}
-	if allowed := locations[j.Region]; have.Location == nil || !slices.Contains(allowed, have.Location.Name) {
+	if allowed := p.locations()[j.Region]; have.Location == nil || !slices.Contains(allowed, have.Location.Name) {
 		where := "nowhere"
 		if have.Location != nil {
 			where = have.Location.Name

@@ -55,6 +55,8 @@ var imports = map[string]string{
 
 	// A Postgres server for tests.
 	"internal/postgrestest": "",
+	// Compresses the image's layers for a release.
+	"internal/imagepack": "",
 
 	// Benchmarks, each with its peer.
 	"internal/bench": "internal/placement internal/provision internal/pulumi internal/sandbox/github internal/sandbox/hetzner internal/sandbox/toolchain" +

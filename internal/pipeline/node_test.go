@@ -76,7 +76,7 @@ func TestResolveNodeNotFound(t *testing.T) {
 func TestWhatIsSkipped(t *testing.T) {
 	both := placed()
 	both.CreateNewServer = true // the target wins
-	steps := []pipeline.Step{pipeline.ResolveNode(nil), pipeline.SelectStack(), pipeline.PulumiUp(nil, nil), pipeline.RegisterNode(nil)}
+	steps := []pipeline.Step{pipeline.ResolveNode(nil), pipeline.SelectStack(), pipeline.PulumiUp(nil, nil, provision.Order{}), pipeline.RegisterNode(nil)}
 	for _, test := range []struct {
 		job  provision.Job
 		want []bool

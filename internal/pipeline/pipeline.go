@@ -11,6 +11,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -23,8 +24,10 @@ type Step struct {
 	Name string
 	// Skip says why there is nothing to do; nil or "" to go ahead.
 	Skip func(*Run) string
-	// Check refuses what cannot come to a good end, before any step has changed anything. It
-	// only reads; nil for a step that has nothing to check.
+	// Check refuses what cannot come to a good end, before any step has changed anything, and
+	// names all that it finds wrong (see [provision.Join]). It only reads, at the same time as
+	// the checks of the other steps, and again while it answers [provision.Busy]. Nil for a
+	// step that has nothing to check.
 	Check func(context.Context, *Run) error
 	// Plan says what Do would change, in one sentence, and changes nothing; "" if all is
 	// as it should be. It records in the Run what is known already. It is nil for a step
@@ -43,6 +46,9 @@ type Step struct {
 type Run struct {
 	Job     provision.Job
 	Attempt Attempt
+	Plan    bool // nothing is to be changed; set by Execute
+
+	offer *provision.Offer // set by PulumiUp's check; nil if nobody has asked
 
 	Stack         string             // set by SelectStack; empty when a node is used
 	Servers       []provision.Server // set by PulumiUp; empty when a node is used
@@ -95,6 +101,7 @@ func Execute(ctx context.Context, r *Run, o Options, t Tracer, steps ...Step) er
 		r.Err = provision.Errorf(provision.Invalid, "there is no step %.80q", o.Only)
 		return r.Err
 	}
+	r.Plan = o.Plan
 	reached := false // the step named by Only
 	if i := slices.IndexFunc(steps, func(s Step) bool { return s.Name == o.Only && s.Alone }); i >= 0 {
 		steps = steps[i:]
@@ -120,26 +127,22 @@ func Execute(ctx context.Context, r *Run, o Options, t Tracer, steps ...Step) er
 			return r.Err
 		}
 		if err != nil && r.Err == nil {
-			r.Err = fmt.Errorf("%s: %w", s.Name, err)
+			r.Err = fmt.Errorf("%s: %w", s.Name, because(ctx, err))
 		}
 	}
 	return r.Err
 }
 
-// check calls the checks of the steps that are going to be done.
-func (r *Run) check(ctx context.Context, o Options, t Tracer, steps []Step) error {
-	for _, s := range steps {
-		if s.Check == nil || o.Only != "" && o.Only != s.Name || ctx.Err() != nil {
-			continue
-		}
-		start := time.Now()
-		if err := s.Check(ctx, r); err != nil {
-			r.emit(t, s.Name, provision.Started, "", start)
-			r.emit(t, s.Name, provision.Failed, err.Error(), start)
-			return fmt.Errorf("%s: %w", s.Name, err)
-		}
+// because returns err, and in front of it why ctx was ended, where whoever ended it has
+// said so by a classified cause.
+func because(ctx context.Context, err error) error {
+	var why *provision.Error
+	if ctx.Err() == nil || !errors.As(context.Cause(ctx), &why) {
+		return err
 	}
-	return nil
+	with := *why
+	with.Text, with.Err = why.Text+": "+err.Error(), err
+	return &with
 }
 
 // alwaysTime is how long a step that always runs may take after a cancellation:

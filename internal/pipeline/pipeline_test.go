@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -76,12 +77,21 @@ func fails(err error) func(*pipeline.Step) {
 	}
 }
 
-// checked is a step that is checked first, with err.
+// checked is a step that is checked first, with err. Checks are made side by side, and
+// written down in the order of their names.
 func (d *diary) checked(err error) func(*pipeline.Step) {
 	return func(s *pipeline.Step) {
-		s.Check = func(context.Context, *pipeline.Run) error { d.write("check %s", s.Name); return err }
+		s.Check = func(context.Context, *pipeline.Run) error {
+			checking.Lock()
+			defer checking.Unlock()
+			d.write("check %s", s.Name)
+			slices.Sort(*d)
+			return err
+		}
 	}
 }
+
+var checking sync.Mutex // of the diaries
 
 // shared is a job that asks for a new shared server; placed, for a node that exists;
 // enterprise, for servers of its own.
@@ -236,9 +246,18 @@ func TestExecute(t *testing.T) {
 			steps: func(d *diary) []pipeline.Step {
 				return []pipeline.Step{d.step("a", d.checked(nil)), d.step("b", d.checked(refusal)), d.step("c", d.checked(nil)), d.step("z", always)}
 			},
-			did:    diary{"check a", "check b", "do z"},
+			did:    diary{"check a", "check b", "check c", "do z"},
 			events: []string{"b started", "b failed", "z started", "z succeeded"},
 			err:    "b: zone: taken", class: provision.Conflict,
+		}, {
+			name: "all that is wrong is told at once",
+			steps: func(d *diary) []pipeline.Step {
+				return []pipeline.Step{d.step("a", d.checked(provision.Join(provision.Errorf(provision.Busy, "down"), provision.Errorf(provision.NoCapacity, "full")))),
+					d.step("b", d.checked(nil)), d.step("c", d.checked(refusal)), d.step("z", always)}
+			},
+			did:    diary{"check a", "check b", "check c", "do z"},
+			events: []string{"a started", "a failed", "c started", "c failed", "z started", "z succeeded"},
+			err:    "3 things are wrong: (1) a: down; (2) a: full; (3) c: zone: taken", class: provision.Conflict,
 		}, {
 			name:    "a plan is checked",
 			options: pipeline.Options{Plan: true},
@@ -479,3 +498,32 @@ func TestExecuteCancelled(t *testing.T) {
 }
 
 var sameRecords = cmpopts.SortSlices(func(a, b provision.Record) bool { return a.Type+a.Content < b.Type+b.Content })
+
+// TestExecuteTooLong stops a run for a reason of its own, which is told, and told in time.
+func TestExecuteTooLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		over := provision.Errorf(provision.Busy, "stopped after 55m, which is timeout_minutes")
+		ctx, stop := context.WithTimeoutCause(t.Context(), 55*time.Minute, over)
+		defer stop()
+		var d diary
+		slow := d.step("slow", func(s *pipeline.Step) {
+			s.Do = func(ctx context.Context, _ *pipeline.Run) (string, error) {
+				<-ctx.Done()
+				return "", fmt.Errorf("server 7: %w", ctx.Err())
+			}
+		})
+		var told error
+		report := d.step("report", always, func(s *pipeline.Step) {
+			s.Do = func(ctx context.Context, r *pipeline.Run) (string, error) { told = r.Err; return "", ctx.Err() }
+		})
+		start := time.Now()
+		r := &pipeline.Run{}
+		err := pipeline.Execute(ctx, r, pipeline.Options{}, &trace{}, slow, d.step("next"), report)
+		if provision.ClassOf(err) != provision.Busy || !strings.Contains(err.Error(), "slow: stopped after 55m, which is timeout_minutes: server 7:") {
+			t.Errorf("Execute() = %v, class %s; want it busy, and why", err, provision.ClassOf(err))
+		}
+		if told != err || len(d) != 0 || time.Since(start) != 55*time.Minute {
+			t.Errorf("told %v after %v, done %v; want the same error at once, and nothing after it", told, time.Since(start), d)
+		}
+	})
+}

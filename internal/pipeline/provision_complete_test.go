@@ -105,7 +105,7 @@ func pipelineOf(nodes *fakeNodes, program *fakeProgram, machines *fakeMachines, 
 	return []pipeline.Step{
 		pipeline.ResolveNode(nodes.Node),
 		pipeline.SelectStack(),
-		pipeline.PulumiUp(program, machines),
+		pipeline.PulumiUp(program, machines, provision.Order{}),
 		pipeline.RegisterNode(nodes),
 		pipeline.TenantDNS(z, pipeline.DNSPolicy{Proxied: true}),
 		pipeline.ProvisionComplete(unknownJob, complete),

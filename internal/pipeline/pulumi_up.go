@@ -2,23 +2,32 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/pregoi/provision-tenant/internal/provision"
 )
 
-// A Program is the Pulumi program whose stacks hold the servers.
+// A Program is the Pulumi program whose stacks hold the servers. Where new servers may
+// stand is told in places, in the order in which they are tried; none leave it to the program.
 type Program interface {
+	// Check refuses what Preview and Up would: a backend or a source that cannot be read, a
+	// stack that is another tenant's.
+	Check(ctx context.Context, j provision.Job, stack string) error
 	// Preview says what Up would do, and changes nothing.
-	Preview(ctx context.Context, j provision.Job, stack string) (provision.StackPlan, error)
+	Preview(ctx context.Context, j provision.Job, stack string, places ...provision.Place) (provision.StackPlan, error)
 	// Up makes the stack hold the job's servers, and never deletes or replaces one. When it
 	// fails, the result's Changes still say what had been done by then.
-	Up(ctx context.Context, j provision.Job, stack string) (provision.StackResult, error)
+	Up(ctx context.Context, j provision.Job, stack string, places ...provision.Place) (provision.StackResult, error)
 }
 
 // Machines are the servers as their vendor knows them.
 type Machines interface {
+	// Preflight says which places of the order can be tried. It refuses an order that cannot
+	// be filled, and, if something is to be made, a token that may not write.
+	Preflight(ctx context.Context, j provision.Job, o provision.Order, write bool) (provision.Offer, error)
 	// Verify waits until the servers run, and returns them completed with what the vendor
 	// knows. It fails if one is missing, in another region, or has another address than s says.
 	Verify(ctx context.Context, j provision.Job, s []provision.Server) ([]provision.Server, error)
@@ -27,13 +36,14 @@ type Machines interface {
 }
 
 // PulumiUp makes the stack hold the job's servers, and looks at the vendor's whether
-// they are really there.
-func PulumiUp(program Program, machines Machines) Step {
+// they are really there. New ones are made as the order says.
+func PulumiUp(program Program, machines Machines, order provision.Order) Step {
 	return Step{
-		Name: "pulumi_up",
-		Skip: usesNode,
+		Name:  "pulumi_up",
+		Skip:  usesNode,
+		Check: func(ctx context.Context, r *Run) error { return checkStack(ctx, r, program, machines, order) },
 		Plan: func(ctx context.Context, r *Run) (string, error) {
-			plan, err := program.Preview(ctx, r.Job, r.Stack)
+			plan, err := program.Preview(ctx, r.Job, r.Stack, r.places(order)...)
 			if err != nil {
 				return "", err
 			}
@@ -51,10 +61,10 @@ func PulumiUp(program Program, machines Machines) Step {
 			return "", nil
 		},
 		Do: func(ctx context.Context, r *Run) (string, error) {
-			result, err := program.Up(ctx, r.Job, r.Stack)
+			result, err := program.Up(ctx, r.Job, r.Stack, r.places(order)...)
 			r.Changes = result.Changes
 			if err != nil {
-				return "", err
+				return "", r.nowhereElse(err)
 			}
 			servers, err := machines.Verify(ctx, r.Job, result.Servers)
 			if err != nil {
@@ -72,6 +82,41 @@ func PulumiUp(program Program, machines Machines) Step {
 			return fmt.Sprintf("stack %s: %s; %s", r.Stack, count(result.Changes), list(servers)), nil
 		},
 	}
+}
+
+// checkStack asks the program and the vendor at the same time.
+func checkStack(ctx context.Context, r *Run, program Program, machines Machines, order provision.Order) error {
+	if usesNode(r) != "" {
+		return nil
+	}
+	var refused error
+	var asked sync.WaitGroup
+	asked.Go(func() { refused = program.Check(ctx, r.Job, r.Job.StackName()) })
+	offer, err := machines.Preflight(ctx, r.Job, order, !r.Plan)
+	asked.Wait()
+	r.offer = &offer
+	return provision.Join(refused, err)
+}
+
+// places are where new servers may stand, and what was said about them is passed on.
+func (r *Run) places(order provision.Order) []provision.Place {
+	if r.offer == nil {
+		return order.Places()
+	}
+	r.Warnings = append(r.Warnings, r.offer.Warnings...)
+	return r.offer.Places
+}
+
+// nowhereElse adds to an error that says that there is no server to be had which places
+// were not even tried.
+func (r *Run) nowhereElse(err error) error {
+	e := (*provision.Error)(nil)
+	if provision.ClassOf(err) != provision.NoCapacity || !errors.As(err, &e) || r.offer == nil || len(r.offer.Skipped) == 0 {
+		return err
+	}
+	with := *e
+	with.Text += "; not tried: " + strings.Join(r.offer.Skipped, ", ")
+	return &with
 }
 
 // setServers records the servers, and the node that they make: a function of what exists.

@@ -2,6 +2,7 @@ package pipeline_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 
@@ -18,14 +19,25 @@ type fakeProgram struct {
 	holds   []provision.Server
 	pending []provision.Change
 	stacks  []string // that Up was asked to update
+	places  []provision.Place
+	refuses error // the check
 	err     error
 }
 
-func (p *fakeProgram) Preview(context.Context, provision.Job, string) (provision.StackPlan, error) {
+func (p *fakeProgram) Check(_ context.Context, _ provision.Job, stack string) error {
+	if stack == "" {
+		return errors.New("which stack?")
+	}
+	return p.refuses
+}
+
+func (p *fakeProgram) Preview(_ context.Context, _ provision.Job, _ string, places ...provision.Place) (provision.StackPlan, error) {
+	p.places = places
 	return provision.StackPlan{Changes: p.pending, Servers: p.holds}, p.err
 }
 
-func (p *fakeProgram) Up(_ context.Context, _ provision.Job, stack string) (provision.StackResult, error) {
+func (p *fakeProgram) Up(_ context.Context, _ provision.Job, stack string, places ...provision.Place) (provision.StackResult, error) {
+	p.places = places
 	p.stacks = append(p.stacks, stack)
 	changes := p.pending
 	if p.err != nil {
@@ -39,6 +51,17 @@ func (p *fakeProgram) Up(_ context.Context, _ provision.Job, stack string) (prov
 type fakeMachines struct {
 	known  map[string]provision.Server // by ID
 	labels map[string]map[string]string
+	offer  *provision.Offer // nil for all that is ordered
+	full   error            // what the preflight refuses
+	writes []bool           // whether each preflight was for something to be made
+}
+
+func (m *fakeMachines) Preflight(_ context.Context, _ provision.Job, o provision.Order, write bool) (provision.Offer, error) {
+	m.writes = append(m.writes, write)
+	if m.offer != nil {
+		return *m.offer, m.full
+	}
+	return provision.Offer{Places: o.Places()}, m.full
 }
 
 func (m *fakeMachines) Verify(_ context.Context, j provision.Job, want []provision.Server) ([]provision.Server, error) {
@@ -107,7 +130,7 @@ func TestPulumiUp(t *testing.T) {
 			machines := atVendor()
 			r := newRun(test.job)
 			r.Stack = test.job.StackName()
-			step := pipeline.PulumiUp(program, machines)
+			step := pipeline.PulumiUp(program, machines, provision.Order{})
 
 			for try, text := range []string{"1 created", "nothing to change"} {
 				did, err := step.Do(t.Context(), r)
@@ -139,7 +162,7 @@ func TestPulumiUpLabelsAreValid(t *testing.T) {
 	r := newRun(shared())
 	r.Job.TenantID, r.Job.ID = "acme:1", strings.Repeat("j", 100)
 	machines := atVendor()
-	if _, err := pipeline.PulumiUp(&fakeProgram{makes: []provision.Server{app}}, machines).Do(t.Context(), r); err != nil {
+	if _, err := pipeline.PulumiUp(&fakeProgram{makes: []provision.Server{app}}, machines, provision.Order{}).Do(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
 	for key, value := range machines.labels["7"] {
@@ -172,7 +195,7 @@ func TestPulumiUpFails(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			r := newRun(shared())
 			r.Stack = "sg"
-			_, err := pipeline.PulumiUp(test.program, test.machines).Do(t.Context(), r)
+			_, err := pipeline.PulumiUp(test.program, test.machines, provision.Order{}).Do(t.Context(), r)
 			wantError(t, err, test.class, test.text)
 			if diff := cmp.Diff(created, r.Changes); diff != "" {
 				t.Errorf("what was already changed is told as (-want +got)\n%s", diff)
@@ -204,7 +227,7 @@ func TestPulumiUpPlan(t *testing.T) {
 			r := newRun(shared())
 			r.Stack = "sg"
 			machines := atVendor()
-			got, err := pipeline.PulumiUp(test.program, machines).Plan(t.Context(), r)
+			got, err := pipeline.PulumiUp(test.program, machines, provision.Order{}).Plan(t.Context(), r)
 			wantError(t, err, test.class)
 			if got != test.want || r.Node.Host != test.host {
 				t.Errorf("Plan = %q and node at %q, want %q and %q", got, r.Node.Host, test.want, test.host)
@@ -213,5 +236,57 @@ func TestPulumiUpPlan(t *testing.T) {
 				t.Errorf("the plan updated %q and labelled %v", test.program.stacks, machines.labels)
 			}
 		})
+	}
+}
+
+// The check asks the program and the vendor, names what is wrong with both, and what the
+// vendor has to give is where the update may go.
+func TestPulumiUpChecksFirst(t *testing.T) {
+	order := provision.Order{Locations: []string{"nbg1", "fsn1"}, Types: []string{"cpx22"}}
+	fsn1 := provision.Place{Location: "fsn1", Type: "cpx22"}
+	offer := &provision.Offer{Places: []provision.Place{fsn1}, Skipped: []string{"cpx22 at nbg1 (sold out)"}, Warnings: []string{"nbg1 is left out"}}
+	for _, plan := range []bool{false, true} {
+		program, machines := &fakeProgram{makes: []provision.Server{app}}, atVendor()
+		machines.offer = offer
+		r := newRun(shared())
+		err := pipeline.Execute(t.Context(), r, pipeline.Options{Plan: plan}, new(trace), pipeline.SelectStack(), pipeline.PulumiUp(program, machines, order))
+		wantError(t, err, "")
+		if diff := cmp.Diff([]provision.Place{fsn1}, program.places); diff != "" {
+			t.Errorf("planned %t: the places (-want +got)\n%s", plan, diff)
+		}
+		if diff := cmp.Diff(offer.Warnings, r.Warnings); diff != "" {
+			t.Errorf("planned %t: the warnings (-want +got)\n%s", plan, diff)
+		}
+		if diff := cmp.Diff([]bool{!plan}, machines.writes); diff != "" {
+			t.Errorf("planned %t: asked whether something may be made (-want +got)\n%s", plan, diff)
+		}
+	}
+
+	program, machines := &fakeProgram{refuses: provision.Errorf(provision.NotFound, "no such ref")}, atVendor()
+	machines.full = provision.Errorf(provision.NoCapacity, "sold out")
+	err := pipeline.Execute(t.Context(), newRun(shared()), pipeline.Options{}, new(trace), pipeline.SelectStack(), pipeline.PulumiUp(program, machines, order))
+	wantError(t, err, provision.NotFound, "(1) pulumi_up: no such ref", "(2) pulumi_up: sold out")
+	if program.stacks != nil {
+		t.Errorf("stack %q was updated", program.stacks)
+	}
+
+	// A job with a node needs neither.
+	r := newRun(placed())
+	err = pipeline.Execute(t.Context(), r, pipeline.Options{}, new(trace), pipeline.PulumiUp(program, machines, order))
+	wantError(t, err, "")
+
+	// What was not tried is told when there is nothing to be had.
+	program, machines = &fakeProgram{err: provision.Errorf(provision.NoCapacity, "no room at fsn1")}, atVendor()
+	machines.offer = offer
+	err = pipeline.Execute(t.Context(), newRun(shared()), pipeline.Options{}, new(trace), pipeline.SelectStack(), pipeline.PulumiUp(program, machines, order))
+	wantError(t, err, provision.NoCapacity, "no room at fsn1; not tried: cpx22 at nbg1 (sold out)")
+
+	// Where only another step is done, nobody has asked the vendor.
+	program = &fakeProgram{holds: []provision.Server{app}}
+	err = pipeline.Execute(t.Context(), newRun(shared()), pipeline.Options{Only: "register_node"}, new(trace),
+		pipeline.SelectStack(), pipeline.PulumiUp(program, atVendor(), order), pipeline.RegisterNode(&fakeNodes{}))
+	wantError(t, err, "")
+	if diff := cmp.Diff(order.Places(), program.places); diff != "" {
+		t.Errorf("the places unasked (-want +got)\n%s", diff)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 )
 
 // A Class says what can be done about an error. It decides the exit status, whether
@@ -110,4 +112,55 @@ func ClassOf(err error) Class {
 		return Busy
 	}
 	return Internal
+}
+
+// severity orders the classes: an error of the first is what has to be seen to before all
+// others. What asking again does not help with comes before what it may.
+var severity = []Class{Cancelled, Conflict, Denied, Invalid, NotFound, NoCapacity, Internal, Busy}
+
+// several are errors that were found at the same time.
+type several []error
+
+func (s several) Error() string   { return errors.Join(s...).Error() }
+func (s several) Unwrap() []error { return s }
+
+// Join returns one error for all of errs that are not nil: nil for none, the only one as it
+// is, and else an [Error] of the most severe class that names each of them, and in Next the
+// cure of each, under the same number.
+func Join(errs ...error) error {
+	var list several
+	for _, err := range errs {
+		list = append(list, Problems(err)...)
+	}
+	switch len(list) {
+	case 0:
+		return nil
+	case 1:
+		return list[0]
+	}
+	joint := &Error{Class: Internal, Err: list}
+	worst := len(severity)
+	var texts, cures []string
+	for i, err := range list {
+		if at := slices.Index(severity, ClassOf(err)); at < worst {
+			worst, joint.Class = at, severity[at]
+		}
+		texts = append(texts, fmt.Sprintf("(%d) %v", i+1, err))
+		cures = append(cures, fmt.Sprintf("(%d) %s", i+1, NextAction(err)))
+	}
+	joint.Text = fmt.Sprintf("%d things are wrong: %s", len(list), strings.Join(texts, "; "))
+	joint.Next = strings.Join(cures, "; ")
+	return joint
+}
+
+// Problems returns the errors that [Join] has joined; err alone if it has not, and none for nil.
+func Problems(err error) []error {
+	var list several
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &list):
+		return list
+	}
+	return []error{err}
 }

@@ -95,3 +95,39 @@ func TestErrorText(t *testing.T) {
 		t.Errorf("Errorf with %%w = %v, which does not wrap its cause", got)
 	}
 }
+
+func TestJoin(t *testing.T) {
+	denied := &provision.Error{Class: provision.Denied, Text: "hetzner: no", Next: "check HCLOUD_TOKEN", RequestID: "req-1"}
+	busy := provision.Errorf(provision.Busy, "control plane: no answer")
+	if got := provision.Join(nil, nil); got != nil || provision.Problems(got) != nil {
+		t.Errorf("Join of nothing = %v", got)
+	}
+	if got := provision.Join(nil, denied); got != error(denied) {
+		t.Errorf("Join of one = %v, want it as it is", got)
+	}
+	got := provision.Join(busy, nil, provision.Join(denied, provision.Errorf(provision.Invalid, "region: no")))
+	if provision.ClassOf(got) != provision.Denied || provision.Retryable(got) {
+		t.Errorf("class %s, retryable %t; want denied, which asking again does not help with", provision.ClassOf(got), provision.Retryable(got))
+	}
+	const text = "3 things are wrong: (1) control plane: no answer; (2) hetzner: no (request req-1); (3) region: no"
+	if got.Error() != text {
+		t.Errorf("text %q\nwant %q", got, text)
+	}
+	const next = "(1) run the same job again later; (2) check HCLOUD_TOKEN; (3) correct the input and start a new run"
+	if n := provision.NextAction(got); n != next {
+		t.Errorf("next %q\nwant %q", n, next)
+	}
+	if p := provision.Problems(fmt.Errorf("pulumi_up: %w", got)); len(p) != 3 || p[1] != error(denied) {
+		t.Errorf("problems %v", p)
+	}
+	for _, test := range []struct {
+		with, want provision.Class
+	}{
+		{provision.Cancelled, provision.Cancelled}, {provision.Conflict, provision.Conflict}, {provision.NotFound, provision.NotFound},
+		{provision.NoCapacity, provision.NoCapacity}, {provision.Internal, provision.Internal}, {provision.Busy, provision.Busy},
+	} {
+		if got := provision.ClassOf(provision.Join(busy, provision.Errorf(test.with, "x"))); got != test.want {
+			t.Errorf("busy and %s are %s, want %s", test.with, got, test.want)
+		}
+	}
+}

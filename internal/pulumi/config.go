@@ -3,6 +3,7 @@ package pulumi
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,6 +34,7 @@ func (s *session) configure(ctx context.Context) error {
 	if !s.job.Dedicated {
 		values["nodes"] = jsonList(s.nodes())
 	}
+	maps.Copy(values, s.choice())
 	if settings.Config == nil {
 		settings.Config = config.Map{}
 	}

@@ -16,13 +16,14 @@ import (
 // Automation API stop here: their text is the whole output of the command, secrets and
 // all, and their predicates do not see through a wrapped one.
 type failure struct {
-	err      *provision.Error
-	again    again
-	missing  bool   // there is no such stack
-	exists   bool   // there is such a stack already
-	torn     bool   // a file of the backend was being written
-	holder   string // who has the lock; empty if it is not known
-	lockFile string // the lock, where it is a file on this machine
+	err       *provision.Error
+	again     again
+	missing   bool   // there is no such stack
+	exists    bool   // there is such a stack already
+	elsewhere bool   // Hetzner has no such server at this place, and may have one at another
+	torn      bool   // a file of the backend was being written
+	holder    string // who has the lock; empty if it is not known
+	lockFile  string // the lock, where it is a file on this machine
 }
 
 func (f *failure) Error() string { return f.err.Error() }
@@ -88,9 +89,9 @@ var (
 // vendor is what follows from Hetzner's codes.
 // https://docs.hetzner.cloud/reference/cloud#errors
 var vendor = map[string]cause{
-	"resource_unavailable":       {class: provision.NoCapacity},
-	"placement_error":            {class: provision.NoCapacity},
-	"no_space_left_in_location":  {class: provision.NoCapacity},
+	"resource_unavailable":       {class: provision.NoCapacity, then: failure{elsewhere: true}},
+	"placement_error":            {class: provision.NoCapacity, then: failure{elsewhere: true}},
+	"no_space_left_in_location":  {class: provision.NoCapacity, then: failure{elsewhere: true}},
 	"resource_limit_exceeded":    {class: provision.NoCapacity, next: "have the limit of the Hetzner project raised, then run the same job again"},
 	"unauthorized":               {class: provision.Denied, next: "check HCLOUD_TOKEN of the region"},
 	"token_readonly":             {class: provision.Denied, next: "give HCLOUD_TOKEN of the region a token that may write"},
@@ -243,9 +244,7 @@ func (f *failure) gaveUp(waited time.Duration) error {
 // clean returns text fit for a log: on one line, bounded, without control characters
 // and without any secret that we know.
 func (p *Program) clean(text string) string {
-	for _, secret := range p.secrets() {
-		text = strings.ReplaceAll(text, secret, "[secret]")
-	}
+	text = p.redact(text)
 	text = strings.Join(strings.Fields(ansi.ReplaceAllString(text, "")), " ")
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
@@ -253,8 +252,19 @@ func (p *Program) clean(text string) string {
 		}
 		return r
 	}, text)
+	text = p.redact(text) // what came to light, and before a cut leaves a part of it
 	if len(text) > 500 {
 		text = strings.ToValidUTF8(text[:500], "") + " ..."
+	}
+	return text
+}
+
+func (p *Program) redact(text string) string {
+	if p.Redact != nil {
+		text = p.Redact(text)
+	}
+	for _, secret := range p.secrets() {
+		text = strings.ReplaceAll(text, secret, "[secret]")
 	}
 	return text
 }

@@ -16,6 +16,13 @@ const (
 	serverType   = "hcloud:index/server:Server"
 )
 
+// What is kept of what is said during an update, so that a program that prints without end
+// takes no memory without end. What matters stands in the first lines.
+const (
+	maxProblems = 1000
+	maxMessage  = 8 << 10 // bytes of each
+)
+
 // A report is what the engine told during one preview or update. The zero report is an
 // empty one.
 type report struct {
@@ -47,8 +54,9 @@ func (r *report) add(e apitype.EngineEvent) {
 	case e.SummaryEvent != nil:
 		r.summary = e.SummaryEvent.ResourceChanges
 	case e.DiagnosticEvent != nil && e.DiagnosticEvent.Severity != "debug" && !e.DiagnosticEvent.Ephemeral:
-		if len(r.problems) < 1000 {
-			r.problems = append(r.problems, *e.DiagnosticEvent)
+		if d := *e.DiagnosticEvent; len(r.problems) < maxProblems {
+			d.Message = strings.ToValidUTF8(d.Message[:min(len(d.Message), maxMessage)], "")
+			r.problems = append(r.problems, d)
 		}
 	}
 }

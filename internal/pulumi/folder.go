@@ -30,7 +30,8 @@ func privateDir(parent string) (dir string, lock *os.File, err error) {
 	return dir, lock, os.Rename(lock.Name(), filepath.Join(dir, "in-use"))
 }
 
-func sweep(parent string) {
+// sweep removes the folders in parent that nobody uses any more, and counts them.
+func sweep(parent string) (swept int) {
 	dirs, _ := filepath.Glob(filepath.Join(parent, folderPrefix+"*"))
 	for _, dir := range dirs {
 		f, err := os.Open(filepath.Join(dir, "in-use"))
@@ -38,8 +39,11 @@ func sweep(parent string) {
 			continue
 		}
 		if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
-			_ = os.RemoveAll(dir)
+			if os.RemoveAll(dir) == nil {
+				swept++
+			}
 		}
 		_ = f.Close()
 	}
+	return swept
 }

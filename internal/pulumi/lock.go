@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // A backend that is a folder or a bucket locks a stack with a file that never expires:
@@ -21,6 +22,9 @@ import (
 // A host name and a pid are no proof: containers share host names, and each counts its
 // own pids. The proof is a lease: while one of our pulumi commands runs, a file beside
 // the locks says in which boot, in which pid namespace and when its process started.
+// That file is locked itself, by the command and all that it starts, and the kernel gives
+// that lock back when the last of them is dead: so another container of the same machine,
+// which does not see the process, can tell as well.
 
 // A lease names one process beyond doubt.
 type lease struct {
@@ -29,6 +33,7 @@ type lease struct {
 	Start     string `json:"start"`         // in clock ticks since boot, from /proc/PID/stat
 	Boot      string `json:"boot"`          // /proc/sys/kernel/random/boot_id
 	Namespace string `json:"pid_namespace"` // /proc/self/ns/pid
+	Held      bool   `json:"held"`          // the file is locked while the process lives
 }
 
 // leaseFor describes process pid; false where there is no /proc to tell.
@@ -40,7 +45,7 @@ func leaseFor(pid int) (lease, bool) {
 	if err != nil || berr != nil || nerr != nil || !ok {
 		return lease{}, false
 	}
-	return lease{host, pid, start, strings.TrimSpace(string(boot)), ns}, true
+	return lease{host, pid, start, strings.TrimSpace(string(boot)), ns, false}, true
 }
 
 // processStart returns when process pid started; false if there is none.
@@ -57,14 +62,27 @@ func processStart(pid int) (string, bool) {
 	return fields[19], true // field 22
 }
 
-// dead reports whether l's process is proven to have ended.
-func (l lease) dead() bool {
+// dead reports whether the process of l, which was read from file, is proven to have ended.
+func (l lease) dead(file string) bool {
 	me, ok := leaseFor(os.Getpid())
-	if !ok || l.Host != me.Host || l.Boot != me.Boot || l.Namespace != me.Namespace {
+	switch {
+	case !ok || l.Boot != me.Boot:
+		return false
+	case l.Host == me.Host && l.Namespace == me.Namespace:
+		start, alive := processStart(l.PID)
+		return !alive || start != l.Start
+	}
+	return l.Held && !held(file)
+}
+
+// held reports whether some process holds the lock of a file.
+func held(file string) bool {
+	f, err := os.Open(file)
+	if err != nil {
 		return false
 	}
-	start, alive := processStart(l.PID)
-	return !alive || start != l.Start
+	defer f.Close()
+	return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil
 }
 
 // leaseDir is where leases are in a backend that is the folder dir.
@@ -79,24 +97,35 @@ func (c *command) folder() string {
 	return u.Path
 }
 
-// lease leaves a lease for cmd if it may lock a stack in a folder; release takes it away.
-func (c *command) lease(cmd *exec.Cmd) (release func()) {
+// openLease makes the file of a lease for cmd, which inherits it, if cmd may lock a stack
+// in a folder. Without a lease, and then the file is nil, a lock is only waited for.
+func (c *command) openLease(cmd *exec.Cmd) *os.File {
 	dir := c.folder()
 	locks := slices.ContainsFunc(cmd.Args, func(a string) bool { return a == "up" || a == "init" || a == "import" })
-	l, ok := leaseFor(cmd.Process.Pid)
-	if dir == "" || !locks || !ok {
-		return func() {}
+	if dir == "" || !locks || os.MkdirAll(leaseDir(dir), 0o755) != nil {
+		return nil
 	}
-	if err := os.MkdirAll(leaseDir(dir), 0o755); err != nil {
-		return func() {} // without a lease a lock is only waited for
-	}
-	f, err := os.CreateTemp(leaseDir(dir), fmt.Sprintf("%d.*.json", l.PID))
+	f, err := os.CreateTemp(leaseDir(dir), "*.json")
 	if err != nil {
+		return nil
+	}
+	cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+	return f
+}
+
+// lease writes the lease for cmd, which has been started, into f; release takes it away.
+func (c *command) lease(cmd *exec.Cmd, f *os.File) (release func()) {
+	if f == nil {
 		return func() {}
 	}
-	defer f.Close()
+	release = func() { _, _ = os.Remove(f.Name()), f.Close() }
+	l, ok := leaseFor(cmd.Process.Pid)
+	if !ok {
+		return release
+	}
+	l.Held = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil
 	_ = json.NewEncoder(f).Encode(l)
-	return func() { _ = os.Remove(f.Name()) }
+	return release
 }
 
 // breakDead removes the locks of processes that are proven dead, and reports whether
@@ -120,7 +149,7 @@ func (c *command) breakDead() bool {
 		}
 		h := holder{l.PID, l.Host}
 		leases[h] = append(leases[h], file)
-		living[h] = living[h] || !l.dead()
+		living[h] = living[h] || !l.dead(file)
 	}
 	removed := false
 	_ = filepath.WalkDir(filepath.Join(dir, ".pulumi", "locks"), func(file string, d fs.DirEntry, err error) error {

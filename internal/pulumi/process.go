@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -51,7 +52,10 @@ func (c *command) exec(ctx context.Context, dir string, more, args []string) (ou
 	cmd.Dir, cmd.Env = dir, append(c.env[:len(c.env):len(c.env)], more...)
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	cmd.SysProcAttr, cmd.ExtraFiles = attributes(), []*os.File{c.lock}
-	stopCopy := c.p.copyLog(stdout.Name(), stderr.Name())
+	stopCopy := func() {}
+	if !slices.Contains(args, "--show-secrets") { // nobody has masked those yet
+		stopCopy = c.p.copyLog(stdout.Name(), stderr.Name())
+	}
 	err = c.run(ctx, cmd)
 	stopCopy()
 	c.last = output{tail(stdout), tail(stderr), -1, errors.Is(err, context.DeadlineExceeded)}
@@ -65,6 +69,7 @@ func (c *command) exec(ctx context.Context, dir string, more, args []string) (ou
 // thread that made it ends, so that must not be one that Go retires.
 func (c *command) run(ctx context.Context, cmd *exec.Cmd) error {
 	started, ended := make(chan error, 1), make(chan error, 1)
+	l := c.openLease(cmd)
 	go func() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
@@ -75,12 +80,15 @@ func (c *command) run(ctx context.Context, cmd *exec.Cmd) error {
 		started <- nil
 		ended <- cmd.Wait()
 	}()
-	if err := <-started; err != nil {
+	err := <-started
+	if err != nil {
+		if l != nil {
+			_, _ = os.Remove(l.Name()), l.Close()
+		}
 		return err
 	}
-	release := c.lease(cmd)
+	release := c.lease(cmd, l)
 	defer release()
-	var err error
 	select {
 	case err = <-ended:
 	case <-ctx.Done():
@@ -120,7 +128,8 @@ func (c *command) killFamily() {
 	}
 }
 
-// copyLog copies what is appended to the files to the log, until it is stopped.
+// copyLog copies what is appended to the files to the log, whole lines at a time, until it
+// is stopped.
 func (p *Program) copyLog(names ...string) (stop func()) {
 	if p.Log == nil {
 		return func() {}
@@ -139,7 +148,7 @@ func (p *Program) copyLog(names ...string) (stop func()) {
 				last = true
 			}
 			for i, name := range names {
-				at[i] += appendTo(p.Log, name, at[i])
+				at[i] += copyLines(p.Log, name, at[i], last)
 			}
 			if last {
 				return
@@ -149,17 +158,32 @@ func (p *Program) copyLog(names ...string) (stop func()) {
 	return func() { close(quit); <-done }
 }
 
-func appendTo(w io.Writer, name string, from int64) int64 {
+// copyLines writes to w the lines that a file has from an offset on, and returns how many
+// bytes they are. A line that has not ended is left for the next time, so that the lines of
+// two files do not end up in one; at last it is written as it is.
+func copyLines(w io.Writer, name string, from int64, last bool) (n int64) {
 	f, err := os.Open(name)
 	if err != nil {
 		return 0
 	}
 	defer f.Close()
-	if _, err := f.Seek(from, io.SeekStart); err != nil {
-		return 0
+	buf := make([]byte, 64<<10)
+	for {
+		got, _ := f.ReadAt(buf, from+n) // what cannot be read is not shown
+		whole := bytes.LastIndexByte(buf[:got], '\n') + 1
+		switch {
+		case whole > 0:
+		case got == len(buf):
+			whole = got // as good as a line
+		case got > 0 && last:
+			_, _ = w.Write(append(buf[:got], '\n'))
+			return n + int64(got)
+		default:
+			return n
+		}
+		_, _ = w.Write(buf[:whole]) // a log that cannot be written does not stop an update
+		n += int64(whole)
 	}
-	n, _ := io.Copy(w, f) // a log that cannot be written does not stop an update
-	return n
 }
 
 // tail returns the end of f, from a line's beginning if it is long.

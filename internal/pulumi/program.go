@@ -63,9 +63,12 @@ type Program struct {
 	Find func(ctx context.Context, r Resource) (id string, found bool, err error)
 	// Mask is told every secret that an output turned out to be, before it is used.
 	Mask func(secret string)
+	// Redact takes out of a text every secret that the caller knows; nil for only those above.
+	Redact func(text string) string
 	// Progress is told what happens, from one goroutine at a time.
 	Progress func(Progress)
-	// Log gets what the child processes print, as it is: whoever shows it makes it inert.
+	// Log gets the lines that pulumi and its plugins print, as they are: whoever shows them
+	// makes them inert. It does not get outputs with their secrets.
 	Log io.Writer
 }
 
@@ -78,8 +81,8 @@ type Resource struct {
 
 // Preview says what Up would do, and changes nothing. A stack that does not exist is
 // previewed in a backend that is thrown away.
-func (p *Program) Preview(ctx context.Context, j provision.Job, stack string) (provision.StackPlan, error) {
-	s, err := p.open(ctx, j, stack)
+func (p *Program) Preview(ctx context.Context, j provision.Job, stack string, places ...provision.Place) (provision.StackPlan, error) {
+	s, err := p.open(ctx, j, stack, places)
 	if err != nil {
 		return provision.StackPlan{}, err
 	}
@@ -100,10 +103,12 @@ func (p *Program) Preview(ctx context.Context, j provision.Job, stack string) (p
 }
 
 // Up makes the stack hold the job's servers. What an earlier run left half done is
-// finished; a stack on which nothing is to do is not touched. With an error, the result's
-// Changes say what had been done, and the error's text also what may exist besides.
-func (p *Program) Up(ctx context.Context, j provision.Job, stack string) (provision.StackResult, error) {
-	s, err := p.open(ctx, j, stack)
+// finished; a stack on which nothing is to do is not touched. New servers are made at the
+// first of the places, and what Hetzner has none of there, at the next; without places the
+// program chooses. With an error, the result's Changes say what had been done, and the
+// error's text also what may exist besides.
+func (p *Program) Up(ctx context.Context, j provision.Job, stack string, places ...provision.Place) (provision.StackResult, error) {
+	s, err := p.open(ctx, j, stack, places)
 	if err != nil {
 		return provision.StackResult{}, err
 	}

@@ -31,6 +31,10 @@ type session struct {
 	cmd   *command
 	stack auto.Stack
 
+	places  []provision.Place // where new servers may stand; nil leaves it to the program
+	place   int               // the one of places that is tried now
+	refused []string          // what Hetzner had none of, each with its reason
+
 	state    *state                      // as it was last exported; nil if it was not
 	fresh    bool                        // the stack was made by this session, so nothing is pending in it
 	done     []provision.Change          // so far
@@ -45,11 +49,11 @@ const (
 )
 
 // open prepares a private folder and fetches the program.
-func (p *Program) open(ctx context.Context, j provision.Job, stack string) (_ *session, err error) {
+func (p *Program) open(ctx context.Context, j provision.Job, stack string, places []provision.Place) (_ *session, err error) {
 	if err := p.check(); err != nil {
 		return nil, err
 	}
-	s := &session{p: p, job: j, label: stack}
+	s := &session{p: p, job: j, label: stack, places: places}
 	defer func() {
 		if err != nil {
 			s.close()

@@ -79,6 +79,9 @@ func (s *session) converge(ctx context.Context) (map[string]any, error) {
 			return nil, s.moved()
 		}
 	}
+	if err != nil && ctx.Err() == nil {
+		err = s.elsewhere(up, err)
+	}
 	return up.outputs, err
 }
 

@@ -122,9 +122,9 @@ func dedicated(id, tenant string) provision.Job {
 
 func text(id int64) string { return strconv.FormatInt(id, 10) }
 
-func up(t *testing.T, p *pulumi.Program, j provision.Job) provision.StackResult {
+func up(t *testing.T, p *pulumi.Program, j provision.Job, places ...provision.Place) provision.StackResult {
 	t.Helper()
-	result, err := p.Up(t.Context(), j, j.StackName())
+	result, err := p.Up(t.Context(), j, j.StackName(), places...)
 	if err != nil {
 		t.Fatalf("Up(%s): %v", j.ID, err)
 	}

@@ -68,7 +68,7 @@ func TestDocuments(t *testing.T) {
 	for _, d := range documents(t) {
 		names = append(names, d.name)
 	}
-	for _, want := range []string{"action.yml", ".github/workflows/ci.yml", ".github/workflows/provision-tenant.yml"} {
+	for _, want := range []string{"action.yml", ".github/workflows/ci.yml", ".github/workflows/provision-tenant.yml", ".github/workflows/release.yml"} {
 		if !slices.Contains(names, want) {
 			t.Errorf("%s is not there; found %q", want, names)
 		}

@@ -211,6 +211,9 @@ type acted struct {
 
 	ErrorClass provision.Class `json:"error_class"`
 	NextAction string          `json:"next_action"`
+	Warnings   []string
+
+	log string
 }
 
 func (a acted) detail(step string) string {
@@ -225,6 +228,12 @@ func (a acted) detail(step string) string {
 // act runs the action as a person does, with a message on standard input.
 func (s *Sandbox) act(t *testing.T, status int, m provision.Message, args ...string) acted {
 	t.Helper()
+	return s.actIn(t, nil, status, m, args...)
+}
+
+// actIn does so with more in the environment.
+func (s *Sandbox) actIn(t *testing.T, env []string, status int, m provision.Message, args ...string) acted {
+	t.Helper()
 	data, err := json.Marshal(m)
 	if err != nil {
 		t.Fatal(err)
@@ -232,7 +241,7 @@ func (s *Sandbox) act(t *testing.T, status int, m provision.Message, args ...str
 	cmd := exec.CommandContext(t.Context(), filepath.Join(s.programs, "provision-tenant"), append(args, "--json", "-")...)
 	cmd.Stdin = bytes.NewReader(data)
 	cmd.Env = append(s.Addresses().environment(), s.Addresses().settings()...)
-	cmd.Env = append(cmd.Env, "PATH="+s.path, "HOME="+t.TempDir())
+	cmd.Env = append(append(cmd.Env, "PATH="+s.path, "HOME="+t.TempDir()), env...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	_ = cmd.Run() // its status says more
@@ -243,6 +252,7 @@ func (s *Sandbox) act(t *testing.T, status int, m provision.Message, args ...str
 	if err := json.Unmarshal(stdout.Bytes(), &a); err != nil {
 		t.Fatalf("provision-tenant %s: %v\n%s", strings.Join(args, " "), err, stdout.String())
 	}
+	a.log = stderr.String()
 	return a
 }
 

@@ -46,6 +46,11 @@ type Options struct {
 	ServerTime time.Duration
 	Progress   func(string) // told what the sandbox does before it is up; nil for nobody
 
+	// Image is a container image of the action: runs start that, with Engine, as GitHub's
+	// runner does. Empty for the action as a process, with pulumi from the machine.
+	Image  string
+	Engine string // docker or podman; empty for the first of podman and docker on PATH
+
 	// Started is told the process of the action, for tests that kill it; nil for nobody.
 	Started func(run int64, pid int)
 	// Wrap stands before "hetzner", "cloudflare" and "github", and between the action and
@@ -93,11 +98,7 @@ func Start(ctx context.Context, o Options) (_ *Sandbox, err error) {
 	if err != nil {
 		return nil, err
 	}
-	need := []toolchain.Tool{toolchain.Pulumi, toolchain.Provider}
-	if o.PulumiRepo != "" {
-		need = append(need, toolchain.YAML)
-	}
-	tools, err := toolchain.Ensure(ctx, toolchain.Options{Need: need, Progress: progress, Root: root})
+	tools, err := toolchain.Ensure(ctx, toolchain.Options{Need: o.needs(), Progress: progress, Root: root})
 	if err != nil {
 		return nil, err
 	}
@@ -179,11 +180,16 @@ func (s *Sandbox) startGitHub(ctx context.Context, root string, tools toolchain.
 			return err
 		}
 	}
+	container, err := o.container(strings.TrimPrefix(s.StateURL, "file://"))
+	if err != nil {
+		return err
+	}
 	s.GitHub = github.New(github.Options{
-		Repo:   repository,
-		Files:  os.DirFS(root),
-		Token:  s.githubToken,
-		Action: filepath.Join(s.programs, "provision-tenant"),
+		Repo:      repository,
+		Files:     os.DirFS(root),
+		Token:     s.githubToken,
+		Action:    filepath.Join(s.programs, "provision-tenant"),
+		Container: container,
 		Secrets: map[string]string{
 			"INTERNAL_API_KEY": s.key, "HCLOUD_TOKEN_SG": s.hetznerToken,
 			"PULUMI_CONFIG_PASSPHRASE": s.passphrase, "CLOUDFLARE_API_TOKEN": s.cloudflareToken,
@@ -193,7 +199,7 @@ func (s *Sandbox) startGitHub(ctx context.Context, root string, tools toolchain.
 			"CLOUDFLARE_ZONE_ID": zoneID, "CLOUDFLARE_ZONE_NAME": zoneName, "CLOUDFLARE_API_BASE_URL": s.CloudflareURL,
 			"PREGO_PULUMI_REPO": o.PulumiRepo, "PREGO_PULUMI_REF": o.PulumiRef,
 		},
-		Env: []string{"PATH=" + s.path, "PULUMI_VERSION=" + tools.PulumiVersion},
+		Env: s.actionEnv(o, tools),
 		Dir: s.dir,
 
 		Started: o.Started,

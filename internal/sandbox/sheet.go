@@ -7,11 +7,13 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/pregoi/provision-tenant/internal/provision"
+	"github.com/pregoi/provision-tenant/internal/sandbox/github"
 	"github.com/pregoi/provision-tenant/internal/sandbox/hetzner"
 )
 
@@ -48,7 +50,7 @@ func (s *Sandbox) readBack(ctx context.Context, tenantID, jobID string, want *ex
 	} else {
 		f.add("placement", why)
 	}
-	s.readRun(&f, job.RunID)
+	s.readRun(ctx, &f, job.RunID)
 
 	node, err := s.Client.Node(ctx, job.NodeID)
 	if err != nil {
@@ -73,15 +75,22 @@ func differs[T comparable](want, got T) string {
 	return fmt.Sprintf("expected %v, found %v", want, got)
 }
 
+// endTime is how long a run may take to end after its job has: its post part, and its container.
+const endTime = 20 * time.Second
+
 // readRun looks at the run of the workflow.
-func (s *Sandbox) readRun(f *sheet, runID string) {
-	for _, run := range s.GitHub.Runs() {
-		if fmt.Sprint(run.ID) == runID {
-			f.add("run", fmt.Sprintf("%s %s", runID, run.Conclusion), differs("success", string(run.Conclusion)))
-			return
-		}
+func (s *Sandbox) readRun(ctx context.Context, f *sheet, runID string) {
+	ctx, cancel := context.WithTimeout(ctx, endTime)
+	defer cancel()
+	id, err := strconv.ParseInt(runID, 10, 64)
+	if err == nil {
+		var run github.Run
+		run, err = s.GitHub.Wait(ctx, id)
+		f.add("run", fmt.Sprintf("%s %s", runID, run.Conclusion), differs("success", run.Conclusion))
 	}
-	f.add("run", runID, "GitHub knows no such run")
+	if err != nil {
+		f.add("run", runID, err.Error())
+	}
 }
 
 // serversOf returns the servers that carry the tenant's label.

@@ -80,6 +80,10 @@ func publicError(class provision.Class) string {
 func progress(events []provision.Event) ([]progressStep, string) {
 	last := map[string]provision.Event{}
 	for _, e := range events {
+		// What a step tells on its way, as of a single server, begins nothing anew.
+		if was, ok := last[e.Stage]; ok && e.Status == provision.Started && was.Status == e.Status && was.Attempt == e.Attempt && was.RunURL == e.RunURL {
+			continue
+		}
 		last[e.Stage] = e
 	}
 	steps, label := []progressStep{}, "Waiting"

@@ -375,6 +375,7 @@ func TestProgress(t *testing.T) {
 		{ID: "1", JobID: a.JobID, TenantID: "acme-1", Stage: "resolve_node", Status: provision.Started, At: at},
 		{ID: "2", JobID: a.JobID, TenantID: "acme-1", Stage: "resolve_node", Status: provision.Skipped, At: at.Add(time.Second), Message: "203.0.113.7"},
 		{ID: "3", JobID: a.JobID, TenantID: "acme-1", Stage: "pulumi_up", Status: provision.Started, At: at.Add(2 * time.Second)},
+		{ID: "3/1", JobID: a.JobID, TenantID: "acme-1", Stage: "pulumi_up", Status: provision.Started, At: at.Add(3 * time.Second), DurationMS: 1000, Message: "of one server"},
 	}))
 	want = `{"job_id":"` + a.JobID + `","tenant_id":"acme-1","status":"Running","provision_ui_current_label":"Create server","steps":[` +
 		`{"stage":"resolve_node","label":"Check resource","status":"skipped","at":"2026-03-14T15:09:27Z"},` +

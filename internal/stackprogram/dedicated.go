@@ -1,6 +1,7 @@
 package stackprogram
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/pulumi/pulumi-hcloud/sdk/go/hcloud"
@@ -25,8 +26,8 @@ func (b builder) dedicated() error {
 	}
 	subnet, err := hcloud.NewNetworkSubnet(b.ctx, "subnet", &hcloud.NetworkSubnetArgs{
 		NetworkId: number(network.ID()), Type: pulumi.String("cloud"),
-		NetworkZone: pulumi.String(b.site.networkZone), IpRange: pulumi.String("10.0.1.0/24"),
-	})
+		NetworkZone: pulumi.String(cmp.Or(zones[b.place.Location], zones[sites[b.region].locations[0]])), IpRange: pulumi.String("10.0.1.0/24"),
+	}, pulumi.IgnoreChanges([]string{"networkZone"})) // servers that are there keep it where it is
 	if err != nil {
 		return err
 	}
@@ -43,7 +44,9 @@ func (b builder) dedicated() error {
 		return err
 	}
 	firewalls := map[provision.Role]*hcloud.Firewall{provision.App: front, provision.DB: back, provision.Redis: back}
-	types := map[provision.Role]string{provision.DB: b.settings.DBServerType, provision.Redis: b.settings.RedisServerType}
+	types := map[provision.Role]string{
+		provision.App: b.place.Type, provision.DB: cmp.Or(b.place.DBType, b.place.Type), provision.Redis: cmp.Or(b.place.RedisType, b.place.Type),
+	}
 	for _, role := range roles {
 		labels["role"] = string(role)
 		server, err := b.server(string(role), name+"-"+string(role), types[role], labels, hcloud.ServerArgs{

@@ -40,7 +40,7 @@ func (b builder) shared(nodes []string) error {
 				labels[name] = value
 			}
 		}
-		server, err := b.server("node-"+key, name+"-"+key, "", labels, hcloud.ServerArgs{
+		server, err := b.server("node-"+key, name+"-"+key, b.place.Type, labels, hcloud.ServerArgs{
 			FirewallIds:      pulumi.IntArray{number(firewall.ID())},
 			PlacementGroupId: number(groups[i/groupSize].ID()),
 		})

@@ -24,17 +24,11 @@ import (
 	"github.com/pregoi/provision-tenant/internal/provision"
 )
 
-// Settings say what servers are made of. They count when a server is made, and never
-// again. The zero Settings are sensible.
+// Settings say what servers are made of, besides their type and location, which the config
+// says. They count when a server is made, and never again. The zero Settings are sensible.
 type Settings struct {
-	// ServerType is Hetzner's name of a size; empty for about 2 cores and 4 GB, in what is
-	// to be had at the location. DBServerType and RedisServerType are of dedicated stacks
-	// alone; empty for ServerType.
-	ServerType, DBServerType, RedisServerType string
 	// Image is the system; empty for Ubuntu 24.04.
 	Image string
-	// Location is where servers stand; empty for sin, ash or nbg1, after the region.
-	Location string
 	// SSHKey is the name at Hetzner of the key that may log in; empty for none, in which
 	// case Hetzner mails a password.
 	SSHKey string
@@ -52,10 +46,15 @@ func Program(s Settings) pulumi.RunFunc {
 			tenant:   configured(ctx, "tenant_id"),
 			job:      configured(ctx, "job_id"),
 		}
-		b.site = sites[b.region]
-		if b.site == (site{}) || b.tenant == "" || b.job == "" {
+		order := Complete(provision.Order{}, b.region)
+		if len(order.Locations) == 0 || b.tenant == "" || b.job == "" {
 			return provision.Errorf(provision.Invalid, "config prego: region %q must be sg, us or eu, tenant_id %q and job_id %q not empty",
 				b.region, b.tenant, b.job)
+		}
+		b.place = provision.Place{
+			Location: cmp.Or(configured(ctx, "server_location"), order.Locations[0]),
+			Type:     cmp.Or(configured(ctx, "server_type"), order.Types[0]),
+			DBType:   configured(ctx, "db_server_type"), RedisType: configured(ctx, "redis_server_type"),
 		}
 		if configured(ctx, "dedicated") == "true" {
 			return b.dedicated()
@@ -74,24 +73,50 @@ func configured(ctx *pulumi.Context, name string) string {
 	return value
 }
 
-// A site is where a region's servers stand by default.
+// defaultImage is the system of new servers.
+const defaultImage = "ubuntu-24.04"
+
+// A site is where a region's servers stand by default: the locations in the order in which
+// they are tried, and a type of about 2 cores and 4 GB that Hetzner has at each of them.
 type site struct {
-	location, networkZone, serverType string
+	locations  []string
+	serverType string
 }
 
-// sites name server types that Hetzner has at that location.
 // https://docs.hetzner.com/cloud/general/locations
 var sites = map[placement.Region]site{
-	placement.SG: {"sin", "ap-southeast", "cpx22"},
-	placement.US: {"ash", "us-east", "cpx21"},
-	placement.EU: {"nbg1", "eu-central", "cpx22"},
+	placement.SG: {[]string{"sin"}, "cpx22"},
+	placement.US: {[]string{"ash", "hil"}, "cpx21"},
+	placement.EU: {[]string{"nbg1", "fsn1", "hel1"}, "cpx22"},
+}
+
+// Complete returns an order of a region's servers with this program's defaults in place of
+// what it leaves open. For a region that there is not it returns o.
+func Complete(o provision.Order, region placement.Region) provision.Order {
+	s, ok := sites[region]
+	if !ok {
+		return o
+	}
+	if len(o.Locations) == 0 {
+		o.Locations = s.locations
+	}
+	if len(o.Types) == 0 {
+		o.Types = []string{s.serverType}
+	}
+	o.Image = cmp.Or(o.Image, defaultImage)
+	return o
+}
+
+// zones are the network zones of the locations: a private network reaches no further.
+var zones = map[string]string{
+	"sin": "ap-southeast", "ash": "us-east", "hil": "us-west", "nbg1": "eu-central", "fsn1": "eu-central", "hel1": "eu-central",
 }
 
 // A builder declares resources for one job.
 type builder struct {
 	ctx      *pulumi.Context
 	settings Settings
-	site     site
+	place    provision.Place // where and what a new server is
 	region   placement.Region
 	tenant   string
 	job      string
@@ -103,14 +128,14 @@ type builder struct {
 var made = []string{"labels", "serverType", "image", "location", "sshKeys", "userData", "networks",
 	"placementGroupId", "firewallIds", "publicNets", "keepDisk"}
 
-// server declares a server with what all have in common.
+// server declares a server of a type, with what all have in common.
 func (b builder) server(name, hetznerName, serverType string, labels map[string]string, args hcloud.ServerArgs,
 	opts ...pulumi.ResourceOption,
 ) (*hcloud.Server, error) {
 	args.Name = pulumi.String(hetznerName)
-	args.ServerType = pulumi.String(cmp.Or(serverType, b.settings.ServerType, b.site.serverType))
-	args.Image = pulumi.String(cmp.Or(b.settings.Image, "ubuntu-24.04"))
-	args.Location = pulumi.String(cmp.Or(b.settings.Location, b.site.location))
+	args.ServerType = pulumi.String(serverType)
+	args.Image = pulumi.String(cmp.Or(b.settings.Image, defaultImage))
+	args.Location = pulumi.String(b.place.Location)
 	args.Labels = b.labels(labels)
 	if b.settings.SSHKey != "" {
 		args.SshKeys = pulumi.ToStringArray([]string{b.settings.SSHKey})

@@ -15,6 +15,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"pgregory.net/rapid"
 
+	"github.com/pregoi/provision-tenant/internal/placement"
 	"github.com/pregoi/provision-tenant/internal/provision"
 	"github.com/pregoi/provision-tenant/internal/stackprogram"
 )
@@ -63,8 +64,12 @@ func shared(t interface{ Fatal(...any) }, s stackprogram.Settings, job string, n
 	return m
 }
 
-func dedicated(t interface{ Fatal(...any) }, s stackprogram.Settings, tenant string) map[string]pulumi.MockResourceArgs {
-	m, err := declared(s, map[string]string{"job_id": "job-1", "tenant_id": tenant, "region": "us", "dedicated": "true"})
+func dedicated(t interface{ Fatal(...any) }, s stackprogram.Settings, tenant string, more ...string) map[string]pulumi.MockResourceArgs {
+	config := map[string]string{"job_id": "job-1", "tenant_id": tenant, "region": "us", "dedicated": "true"}
+	for i := 0; i < len(more); i += 2 {
+		config[more[i]] = more[i+1]
+	}
+	m, err := declared(s, config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,8 +104,11 @@ func TestShared(t *testing.T) {
 }
 
 func TestSettings(t *testing.T) {
-	s := stackprogram.Settings{ServerType: "ccx13", DBServerType: "ccx23", Image: "debian-12", Location: "hil", SSHKey: "ops", SSHFrom: []string{"198.51.100.0/24"}}
-	m := dedicated(t, s, "acme")
+	s := stackprogram.Settings{Image: "debian-12", SSHKey: "ops", SSHFrom: []string{"198.51.100.0/24"}}
+	m := dedicated(t, s, "acme", "server_type", "ccx13", "db_server_type", "ccx23", "server_location", "hil")
+	if zone := text(m["subnet"], "networkZone"); zone != "us-west" {
+		t.Errorf("the servers are at hil, and their network in %s", zone)
+	}
 	for role, serverType := range map[string]string{"app": "ccx13", "db": "ccx23", "redis": "ccx13"} {
 		got := []string{text(m[role], "serverType"), text(m[role], "image"), text(m[role], "location"), fmt.Sprint(m[role].Inputs["sshKeys"].Mappable())}
 		if diff := cmp.Diff([]string{serverType, "debian-12", "hil", "[ops]"}, got); diff != "" {
@@ -119,8 +127,43 @@ func TestSettings(t *testing.T) {
 		}
 	}
 	plain := dedicated(t, stackprogram.Settings{}, "acme")
+	if zone := text(plain["subnet"], "networkZone"); zone != "us-east" {
+		t.Errorf("with the zero settings the network is in %s", zone)
+	}
 	if _, is := plain["app"].Inputs["sshKeys"]; is || text(plain["app"], "location") != "ash" || text(plain["app"], "serverType") != "cpx21" {
 		t.Errorf("with the zero settings the app is %v", plain["app"].Inputs)
+	}
+}
+
+// TestChoice is what a caller says of a shared stack's new server.
+func TestChoice(t *testing.T) {
+	m, err := declared(stackprogram.Settings{}, map[string]string{"job_id": "j", "tenant_id": "t", "region": "eu", "nodes": `["i","j"]`,
+		"server_type": "cx33", "server_location": "fsn1", "db_server_type": "ccx23"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := text(m["node-j"], "serverType") + " at " + text(m["node-j"], "location"); got != "cx33 at fsn1" {
+		t.Errorf("the server is a %s, want cx33 at fsn1", got)
+	}
+}
+
+func TestComplete(t *testing.T) {
+	own := provision.Order{Locations: []string{"fsn1"}, Types: []string{"cx33", "cx43"}, Image: "debian-12", SSHKey: "ops"}
+	for _, test := range []struct {
+		order  provision.Order
+		region placement.Region
+		want   provision.Order
+	}{
+		{provision.Order{}, placement.SG, provision.Order{Locations: []string{"sin"}, Types: []string{"cpx22"}, Image: "ubuntu-24.04"}},
+		{provision.Order{}, placement.US, provision.Order{Locations: []string{"ash", "hil"}, Types: []string{"cpx21"}, Image: "ubuntu-24.04"}},
+		{provision.Order{Types: []string{"cx33"}, SSHKey: "ops"}, placement.EU,
+			provision.Order{Locations: []string{"nbg1", "fsn1", "hel1"}, Types: []string{"cx33"}, Image: "ubuntu-24.04", SSHKey: "ops"}},
+		{own, placement.EU, own},
+		{provision.Order{}, "mars", provision.Order{}},
+	} {
+		if diff := cmp.Diff(test.want, stackprogram.Complete(test.order, test.region)); diff != "" {
+			t.Errorf("%+v in %s (-want +got):\n%s", test.order, test.region, diff)
+		}
 	}
 }
 

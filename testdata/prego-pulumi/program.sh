@@ -86,5 +86,8 @@ eu) location=nbg1 type=${type:-cpx22} ;;
 	exit 1
 	;;
 esac
+# Where there is a choice, it is the caller's; it counts for what is made by this update.
+chosen=$(get server_location)
+location=${chosen:-$location}
 echo "resources:"
 if [ "$dedicated" = true ]; then dedicated; else shared; fi

@@ -22,23 +22,9 @@ func (j *jobRun) action(def *model.Step, result *model.StepResult) (string, erro
 	if err != nil {
 		return "failure", err
 	}
-	env := map[string]string{}
-	if !def.Env.IsZero() {
-		if err := def.Env.Decode(&env); err != nil {
-			return "failure", err
-		}
-	}
-	if env, err = j.sc.all(env); err != nil {
-		return "failure", err
-	}
-	sc := j.sc
-	own := *sc.env
-	own.Env = maps.Clone(j.env)
-	maps.Copy(own.Env, env)
-	sc.env = &own
-	inputs, err := sc.inputs(def.With, meta.Inputs)
-	if err != nil {
-		return "failure", err
+	p := part{def: def, meta: meta, entry: meta.Runs.Entrypoint, state: map[string]string{}}
+	if meta.Runs.PostEntrypoint != "" {
+		j.posts = append(j.posts, p) // also where the main part fails
 	}
 	for _, name := range slices.Sorted(maps.Keys(def.With)) {
 		if _, ok := meta.Inputs[name]; !ok {
@@ -46,23 +32,58 @@ func (j *jobRun) action(def *model.Step, result *model.StepResult) (string, erro
 				strings.Join(slices.Sorted(maps.Keys(meta.Inputs)), "', '")))
 		}
 	}
+	return j.start(p, result)
+}
+
+// A part of an action is what one process or container of it does.
+type part struct {
+	def   *model.Step
+	meta  *model.Action
+	entry string            // the entrypoint; empty for the image's
+	state map[string]string // what a part leaves to the next
+}
+
+// start starts one part of an action and returns its outcome.
+func (j *jobRun) start(p part, result *model.StepResult) (string, error) {
+	env := map[string]string{}
+	if !p.def.Env.IsZero() {
+		if err := p.def.Env.Decode(&env); err != nil {
+			return "failure", err
+		}
+	}
+	env, err := j.sc.all(env)
+	if err != nil {
+		return "failure", err
+	}
+	sc := j.sc
+	own := *sc.env
+	own.Env = maps.Clone(j.env)
+	maps.Copy(own.Env, env)
+	sc.env = &own
+	inputs, err := sc.inputs(p.def.With, p.meta.Inputs)
+	if err != nil {
+		return "failure", err
+	}
 	files, err := j.dir.newCommandFiles()
 	if err != nil {
 		return "failure", err
 	}
 	vars := own.Env
 	maps.Copy(vars, inputs)
-	if err := j.runnerEnv(vars, files, def); err != nil {
+	for name, value := range p.state {
+		vars["STATE_"+name] = value
+	}
+	if err := j.runnerEnv(vars, files, p.def); err != nil {
 		return "failure", err
 	}
 	j.a.journal.begin()
-	j.a.journal.print("##[group]Run " + def.Uses)
-	for _, name := range slices.Sorted(maps.Keys(def.With)) {
+	j.a.journal.print("##[group]Run " + p.def.Uses)
+	for _, name := range slices.Sorted(maps.Keys(p.def.With)) {
 		j.a.journal.print("  " + name + ": " + inputs[inputName(name)])
 	}
 	j.a.journal.print("##[endgroup]")
-	outcome, err := j.process(vars)
-	return j.collect(files, outcome, err, result)
+	outcome, err := j.process(vars, p.entry)
+	return j.collect(files, outcome, err, result, p.state)
 }
 
 // metadata reads the action.yml in a folder of the repository.
@@ -156,7 +177,7 @@ func (j *jobRun) runnerEnv(env map[string]string, files commandFiles, def *model
 
 // collect reads the files in which the action has left its commands. A file that cannot
 // be read makes the step fail, whatever the process said.
-func (j *jobRun) collect(files commandFiles, outcome string, failed error, result *model.StepResult) (string, error) {
+func (j *jobRun) collect(files commandFiles, outcome string, failed error, result *model.StepResult, state map[string]string) (string, error) {
 	j.a.journal.end(result.Outputs)
 	var first error
 	keep := func(name string, into func([]pair)) {
@@ -180,6 +201,11 @@ func (j *jobRun) collect(files commandFiles, outcome string, failed error, resul
 			j.env[p.name] = p.value
 		}
 		j.sc.env.Env = maps.Clone(j.env)
+	})
+	keep(files.state, func(list []pair) {
+		for _, p := range list {
+			state[p.name] = p.value
+		}
 	})
 	lines, err := readLines(files.path)
 	j.path = append(lines, j.path...)

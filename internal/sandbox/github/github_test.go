@@ -39,7 +39,25 @@ func action(act string) int {
 		io.WriteString(f, text)
 	}
 	text := os.Getenv("INPUT_TEXT")
+	if filepath.Base(os.Args[0]) == "post" {
+		fmt.Printf("post: saved=%s text=%s\n", os.Getenv("STATE_saved"), text)
+		if strings.HasPrefix(text, "fail") {
+			return 1
+		}
+		return 0
+	}
 	switch act {
+	case "save":
+		file("GITHUB_STATE", "saved=v 1\n")
+	case "save and fail":
+		file("GITHUB_STATE", "saved=v 1\n")
+		return 1
+	case "save and wait":
+		file("GITHUB_STATE", "saved=v 1\n")
+		fmt.Println("waiting")
+		nothing := make(chan os.Signal, 1)
+		signal.Notify(nothing, syscall.SIGUSR1)
+		<-nothing
 	case "env":
 		env, _ := json.Marshal(os.Environ())
 		file("GITHUB_OUTPUT", "env="+string(env)+"\n")

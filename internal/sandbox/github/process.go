@@ -3,11 +3,9 @@ package github
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"syscall"
 	"time"
 )
@@ -48,22 +46,16 @@ func (d dirs) newCommandFiles() (commandFiles, error) {
 
 // process starts the action with env, and nothing else in its environment, and waits for
 // it. A cancelled run sends it SIGINT, then SIGTERM, then SIGKILL, as the runner does.
-func (j *jobRun) process(env map[string]string) (string, error) {
-	if j.s.opts.Action == "" {
+func (j *jobRun) process(env map[string]string, entry string) (string, error) {
+	if j.s.opts.Action == "" && j.s.opts.Container == nil {
 		return "failure", errors.New("the stand-in was given no program to start as the action")
 	}
 	out, errs := j.a.journal.writer(), j.a.journal.writer()
-	cmd := &exec.Cmd{
-		Path: j.s.opts.Action, Args: []string{j.s.opts.Action}, Dir: j.dir.workspace,
-		Stdout: out, Stderr: errs,
-		// Its own group: the terminal's Ctrl-C is the stand-in's business, and what the
-		// action leaves behind ends with it, as a container does with its first process.
-		SysProcAttr: &syscall.SysProcAttr{Setpgid: true},
-		WaitDelay:   time.Second,
-	}
-	for _, name := range slices.Sorted(maps.Keys(env)) {
-		cmd.Env = append(cmd.Env, name+"="+env[name])
-	}
+	cmd, remove := j.command(env, entry)
+	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = out, errs, time.Second
+	// Its own group: the terminal's Ctrl-C is the stand-in's business, and what the action
+	// leaves behind ends with it, as a container does with its first process.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		return "failure", fmt.Errorf("start the action: %w", err)
 	}
@@ -78,6 +70,7 @@ func (j *jobRun) process(env map[string]string) (string, error) {
 	out.flush()
 	errs.flush()
 	if cancelled {
+		defer remove()
 		return "cancelled", said("The operation was canceled.")
 	}
 	if code := exitCode(cmd.ProcessState); code != 0 {
@@ -90,13 +83,19 @@ func (j *jobRun) process(env map[string]string) (string, error) {
 }
 
 // watch waits for the process, and ends it when the run is cancelled or its time is up.
+//
+// What is started after a cancellation, with always(), has all the time that it wants.
 func (j *jobRun) watch(pid int, ended <-chan error) (cancelled bool, err error) {
+	stop := j.a.stop
+	if j.a.cancelled() {
+		stop = j.a.hard
+	}
 	select {
 	case err := <-ended:
 		return false, err
 	case <-j.timer.C:
 		j.a.journal.note("error", "The job has exceeded its maximum execution time.")
-	case <-j.a.stop:
+	case <-stop:
 	}
 	for _, step := range []struct {
 		signal syscall.Signal

@@ -146,6 +146,7 @@ func (e *execution) steps(sc scope, id string, def *model.Job, rec *job) (string
 	for _, step := range def.Steps {
 		j.step(step)
 	}
+	j.post()
 	outputs, err := j.jobOutputs(def.Outputs)
 	if err != nil {
 		return fail(err)

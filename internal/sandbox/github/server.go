@@ -3,9 +3,9 @@
 //
 // It reads a repository's own workflow files, checks a dispatch against them as GitHub
 // does, evaluates their expressions with act's parser, queues runs by their concurrency
-// groups, and starts the action of `uses: ./` as a process, as the runner would: with its
-// inputs, its file commands and nothing of ours in its environment. It runs no other
-// action and no script. It forgets everything when it is closed.
+// groups, and starts the action of `uses: ./`, and then its post part, as the runner would:
+// with its inputs, its file commands and nothing of ours in its environment, as a process or
+// in a container. It runs no other action and no script. It forgets everything when it is closed.
 //
 // To add a route, name it in Handler and give it a method in the file of its kind. To add
 // a workflow command, give it a case in commands.go.
@@ -38,8 +38,10 @@ type Options struct {
 	OldNames []string // "owner/name" that Repo had before: they answer with a redirect
 	Disabled []string // workflow files that somebody has disabled
 
-	Runner  Runner            // who carries the runs out
-	Action  string            // path of the program that `uses: ./` starts
+	Runner    Runner     // who carries the runs out
+	Action    string     // path of the program that `uses: ./` starts
+	Container *Container // what it starts instead, as GitHub does; nil for Action
+
 	Secrets map[string]string // the secrets context; every value is masked
 	Vars    map[string]string // the vars context
 	Env     []string          // what the action's process gets besides what the runner gives: "NAME=value"

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nektos/act/pkg/model"
+	"gopkg.in/yaml.v3"
 )
 
 // A jobRun is a job while its steps are carried out.
@@ -20,6 +21,9 @@ type jobRun struct {
 	env   map[string]string // of the workflow and the job, and what steps have added
 	path  []string          // what steps have put in front of PATH
 	timer *time.Timer       // when the job's time is up
+	posts []part            // the main parts that were started, whose post parts are to follow
+
+	containers int // that have been started
 }
 
 func (e *execution) newJobRun(sc scope, id string, def *model.Job, rec *job) (*jobRun, error) {
@@ -84,6 +88,38 @@ func (j *jobRun) step(def *model.Step) {
 	j.s.mu.Lock()
 	defer j.s.mu.Unlock()
 	rec.Conclusion, rec.EndedAt = conclusion, time.Now().UTC()
+}
+
+// post starts the post parts of the actions that were started, the last one's first, where
+// the condition that action.yml names holds.
+func (j *jobRun) post() {
+	for _, p := range slices.Backward(j.posts) {
+		if j.a.cancelled() {
+			j.sc.env.Job.Status = "cancelled"
+		}
+		ok, err := j.sc.holds(yaml.Node{Kind: yaml.ScalarNode, Value: p.meta.Runs.PostIf})
+		if err == nil && !ok {
+			continue
+		}
+		rec := &Step{Job: j.id, Name: "Post " + p.def.String(), StartedAt: time.Now().UTC()}
+		j.s.mu.Lock()
+		j.rec.steps = append(j.rec.steps, rec)
+		j.s.mu.Unlock()
+		outcome := "failure"
+		if err == nil {
+			p.entry = p.meta.Runs.PostEntrypoint
+			outcome, err = j.start(p, &model.StepResult{Outputs: map[string]string{}})
+		}
+		if err != nil {
+			j.a.journal.note("error", err.Error())
+		}
+		if outcome != "success" && j.sc.env.Job.Status == "success" {
+			j.sc.env.Job.Status = outcome
+		}
+		j.s.mu.Lock()
+		rec.Conclusion, rec.EndedAt = outcome, time.Now().UTC()
+		j.s.mu.Unlock()
+	}
 }
 
 // conclude carries a step out where its condition holds, and returns its conclusion.

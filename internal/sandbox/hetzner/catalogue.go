@@ -131,10 +131,21 @@ func (c *call) showServerType(name string) schema.ServerType {
 			Location: name, PriceHourly: euros(t.monthly / 624), PriceMonthly: euros(t.monthly),
 			IncludedTraffic: includedTraffic(name), PricePerTBTraffic: euros(1),
 		})
-		available := !c.unavailable[[2]string{t.name, name}]
-		v.Locations = append(v.Locations, schema.ServerTypeLocation{ID: l.id, Name: name, Available: available, Recommended: available})
+		at := [2]string{t.name, name}
+		available := !c.unavailable[at] && !c.gone(at)
+		sold := schema.ServerTypeLocation{ID: l.id, Name: name, Available: available, Recommended: available}
+		if d, ok := c.deprecated[at]; ok {
+			sold.Deprecation, sold.Recommended = &d, false
+		}
+		v.Locations = append(v.Locations, sold)
 	}
 	return v
+}
+
+// gone reports whether a type is not sold at a location any more.
+func (c *call) gone(at [2]string) bool {
+	d, ok := c.deprecated[at]
+	return ok && !c.opts.Now().Before(d.UnavailableAfter)
 }
 
 // images are the systems that a server can be made with, each for both architectures.

@@ -17,6 +17,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hetznercloud/hcloud-go/v2/hcloud/schema"
+
 	"github.com/pregoi/provision-tenant/internal/sandbox/standin"
 )
 
@@ -58,7 +60,9 @@ type Server struct {
 	addresses   int // handed out so far
 	mutations   map[string]int
 	calls       map[string]int
-	unavailable map[[2]string]bool     // by server type and location
+	unavailable map[[2]string]bool // by server type and location
+	full        map[[2]string]bool // the same, but the catalogue does not say so
+	deprecated  map[[2]string]schema.DeprecationInfo
 	failures    map[string]actionError // by command
 }
 
@@ -77,6 +81,8 @@ func New(o Options) *Server {
 		mutations:   map[string]int{},
 		calls:       map[string]int{},
 		unavailable: map[[2]string]bool{},
+		full:        map[[2]string]bool{},
+		deprecated:  map[[2]string]schema.DeprecationInfo{},
 		failures:    map[string]actionError{},
 	}
 	for _, t := range o.Tokens {
@@ -137,6 +143,25 @@ func (s *Server) SetUnavailable(serverType, location string, unavailable bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.unavailable[[2]string{serverType, location}] = unavailable
+}
+
+// SetFull makes a location have no room for servers of a type, or have room again. New ones
+// are refused with resource_unavailable, and the catalogue does not know of it: it is seldom
+// up to date.
+func (s *Server) SetFull(serverType, location string, full bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.full[[2]string{serverType, location}] = full
+}
+
+// SetDeprecated announces that a server type is not sold at a location any more from some
+// moment on.
+func (s *Server) SetDeprecated(serverType, location string, unavailableAfter time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deprecated[[2]string{serverType, location}] = schema.DeprecationInfo{
+		Announced: unavailableAfter.AddDate(0, -3, 0).UTC(), UnavailableAfter: unavailableAfter.UTC(),
+	}
 }
 
 // FailActions makes the actions of that command, such as "create_server", end in an error

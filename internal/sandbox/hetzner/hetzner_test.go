@@ -79,6 +79,15 @@ func TestRefusals(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.SetUnavailable("cpx32", "sin", true)
+	s.SetFull("cpx42", "sin", true)
+	s.SetDeprecated("cpx12", "sin", time.Now())
+	empty := func(c *hcloud.Client) error {
+		req, err := c.NewRequest(ctx, "POST", "/placement_groups", strings.NewReader("{}"))
+		if err == nil {
+			_, err = c.Do(req, nil)
+		}
+		return err
+	}
 	create := func(change func(*hcloud.ServerCreateOpts)) func(*hcloud.Client) error {
 		return func(c *hcloud.Client) error {
 			o := order("second")
@@ -101,6 +110,10 @@ func TestRefusals(t *testing.T) {
 		{"unknown type", "one", create(func(o *hcloud.ServerCreateOpts) { o.ServerType.Name = "huge" }), "invalid_input", 422},
 		{"type not there", "one", create(func(o *hcloud.ServerCreateOpts) { o.ServerType.Name = "cx23" }), "invalid_input", 422},
 		{"type sold out", "one", create(func(o *hcloud.ServerCreateOpts) { o.ServerType.Name = "cpx32" }), "resource_unavailable", 412},
+		{"no room there", "one", create(func(o *hcloud.ServerCreateOpts) { o.ServerType.Name = "cpx42" }), "resource_unavailable", 412},
+		{"type not sold any more", "one", create(func(o *hcloud.ServerCreateOpts) { o.ServerType.Name = "cpx12" }), "invalid_input", 422},
+		{"nothing said", "one", empty, "invalid_input", 422},
+		{"nothing said with a token that may only look", "look", empty, "token_readonly", 401},
 		{"unknown network", "one", create(func(o *hcloud.ServerCreateOpts) { o.Networks = []*hcloud.Network{{ID: 5}} }), "not_found", 404},
 		{"another project's server", "two", func(c *hcloud.Client) error {
 			_, _, err := c.Server.DeleteWithResult(ctx, first.Server)

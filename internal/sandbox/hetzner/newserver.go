@@ -100,7 +100,7 @@ func (c *call) orderedServer(in newServer) (*server, error) {
 		limits := map[string]any{"limits": []map[string]string{{"name": "server_limit"}}}
 		return nil, &apiError{http.StatusForbidden, "resource_limit_exceeded", "server limit exceeded", limits}
 	}
-	if c.unavailable[[2]string{kind.name, location.name}] {
+	if at := [2]string{kind.name, location.name}; c.unavailable[at] || c.full[at] {
 		return nil, refuse(http.StatusPreconditionFailed, "resource_unavailable", "error during placement")
 	}
 	v := &server{base: c.newBase(in.Name, in.Labels), location: location.name, serverType: kind.name, image: image, placementGroup: in.PlacementGroup}
@@ -132,7 +132,7 @@ func (c *call) orderedKind(in newServer) (kind serverType, where location, image
 	if !ok {
 		return kind, where, image, invalid("location", "location not found")
 	}
-	if !slices.Contains(kind.locations, where.name) {
+	if !slices.Contains(kind.locations, where.name) || c.gone([2]string{kind.name, where.name}) {
 		return kind, where, image, invalid("server_type", "unsupported location for server type")
 	}
 	return kind, where, image, nil
