@@ -2,17 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/pregoi/provision-tenant/internal/placement"
 	"github.com/pregoi/provision-tenant/internal/provision"
-	"github.com/pregoi/provision-tenant/internal/store"
 	"github.com/pregoi/provision-tenant/internal/store/sqlite"
 )
 
@@ -31,7 +27,7 @@ func backupCommand(stdout io.Writer, getenv func(string) string) *cobra.Command 
 	}
 }
 
-func backup(ctx context.Context, to string, stdout io.Writer, getenv func(string) string) (err error) {
+func backup(ctx context.Context, to string, stdout io.Writer, getenv func(string) string) error {
 	p := &parser{env: func(name string) string { return strings.TrimSpace(getenv(name)) }}
 	d := p.database(getenv)
 	if err := invalid(p.errs); err != nil {
@@ -41,16 +37,7 @@ func backup(ctx context.Context, to string, stdout io.Writer, getenv func(string
 		return &provision.Error{Class: provision.Invalid, Text: "DATABASE_URL names a Postgres server, which has a backup of its own",
 			Next: "use pg_dump"}
 	}
-	// To open it would make an empty one.
-	if _, err := os.Stat(d.path); err != nil {
-		return provision.Errorf(provision.NotFound, "there is no database: %w", err)
-	}
-	db, err := sqlite.Open(ctx, d.path, store.Options{Thresholds: placement.DefaultThresholds()})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	if err := db.Backup(ctx, to); err != nil {
+	if err := sqlite.Backup(ctx, d.path, to); err != nil {
 		return err
 	}
 	if _, err := fmt.Fprintf(stdout, "%s is copied into %s\n", d, to); err != nil {

@@ -27,6 +27,7 @@ var settings = []setting{
 	{"PUBLIC_TIERS", false, "the tiers that POST /v1/tenants gives without the key; free,basic when not set"},
 	{"PUBLIC_ORDERS_PER_MINUTE", false, "how many such orders one address may send; 10 when not set, 0 for any number"},
 	{"PUBLIC_ORDERS_BURST", false, "how many of them at once; 10 when not set"},
+	{"PUBLIC_ORDERS_PER_HOUR", false, "how many of them all addresses together may send; 300 when not set, 0 for any number"},
 	{"TRUSTED_PROXIES", false, "addresses and networks, separated by commas, whose X-Forwarded-For is believed; none when not set"},
 	{"STRIPE_WEBHOOK_SECRET", true, "the signing secret of the endpoint /webhooks/stripe; without it Stripe's events are not taken"},
 	{"PLACEMENT_MEMORY_PCT_MAX", false, "a node with more memory in use gets no new tenant; 80 when not set"},
@@ -68,6 +69,7 @@ type config struct {
 	publicTiers    []placement.Tier
 	perMinute      int
 	burst          int
+	perHour        int
 	proxies        []netip.Prefix
 	stripe         string
 	thresholds     placement.Thresholds
@@ -109,13 +111,16 @@ func parseConfig(getenv func(string) string) (config, error) {
 		publicTiers:    p.tiers("PUBLIC_TIERS", placement.Free, placement.Basic),
 		perMinute:      p.number("PUBLIC_ORDERS_PER_MINUTE", 10, 0),
 		burst:          p.number("PUBLIC_ORDERS_BURST", 10, 1),
+		perHour:        p.number("PUBLIC_ORDERS_PER_HOUR", 300, 0),
 		proxies:        p.networks("TRUSTED_PROXIES"),
 		stripe:         env("STRIPE_WEBHOOK_SECRET"),
 		thresholds:     p.thresholds(),
 		trigger:        p.trigger(),
 	}
-	if c.perMinute == 0 {
-		c.perMinute = -1 // the server's word for any number
+	for _, n := range []*int{&c.perMinute, &c.perHour} {
+		if *n == 0 {
+			*n = -1 // the server's word for any number
+		}
 	}
 	lost := 15 * time.Minute
 	if c.trigger.kind != inProcess {

@@ -13,7 +13,8 @@ import (
 
 // look returns what the sweeper asks GitHub by. It says that there is no run only where the
 // list of runs, which the same token may not read everywhere, has none with the job's id: a
-// run that is not there may also be one that nobody lets us see.
+// run that is not there may also be one that nobody lets us see. The runs of attempts before
+// this one are not looked at, as far as they are known.
 func look(w github.Workflow) func(ctx context.Context, j store.Job) (server.RunState, error) {
 	state := func(ctx context.Context, id int64) (server.RunState, error) {
 		p, err := w.Progress(ctx, id)
@@ -28,7 +29,8 @@ func look(w github.Workflow) func(ctx context.Context, j store.Job) (server.RunS
 				return s, err
 			}
 		}
-		run, ok, err := find(ctx, w, j.ID, 0, j.CreatedAt)
+		past, _ := strconv.ParseInt(j.PastRunID, 10, 64) // 0 for none
+		run, ok, err := find(ctx, w, j.ID, past, j.CreatedAt)
 		if err != nil || !ok {
 			return server.RunState{}, err
 		}

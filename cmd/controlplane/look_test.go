@@ -29,20 +29,23 @@ func TestLook(t *testing.T) {
 	for _, test := range []struct {
 		name      string
 		runID     string
+		past      string // the run of the attempt before
 		file      string
 		run, list string // empty for 404
 		want      server.RunState
 		wantErr   provision.Class
 	}{
-		{"by its id", "7", named, run, "", ended, ""},
-		{"by its name", "", named, run, listed, ended, ""},
-		{"of another id than its name says", "8", named, run, listed, ended, ""},
-		{"there is none", "", named, "", empty, server.RunState{}, ""},
-		{"it is gone", "7", named, "", empty, server.RunState{}, ""},
-		{"the list is not shown to us", "7", named, "", "", server.RunState{}, provision.NotFound},
-		{"the list is not shown to us, and no id", "", named, "", "", server.RunState{}, provision.NotFound},
-		{"runs do not carry the job's id", "", "on: {workflow_dispatch: {}}\njobs: {}\n", "", empty, server.RunState{}, provision.Invalid},
-		{"an answer that is none", "7", named, "{}", "", server.RunState{}, provision.Busy},
+		{"by its id", "7", "", named, run, "", ended, ""},
+		{"by its name", "", "", named, run, listed, ended, ""},
+		{"of another id than its name says", "8", "", named, run, listed, ended, ""},
+		{"there is none", "", "", named, "", empty, server.RunState{}, ""},
+		{"it is gone", "7", "", named, "", empty, server.RunState{}, ""},
+		{"the list is not shown to us", "7", "", named, "", "", server.RunState{}, provision.NotFound},
+		{"the list is not shown to us, and no id", "", "", named, "", "", server.RunState{}, provision.NotFound},
+		{"runs do not carry the job's id", "", "", "on: {workflow_dispatch: {}}\njobs: {}\n", "", empty, server.RunState{}, provision.Invalid},
+		{"an answer that is none", "7", "", named, "{}", "", server.RunState{}, provision.Busy},
+		{"of an attempt before, by its name", "", "7", named, run, listed, server.RunState{}, ""},
+		{"of this attempt, by its name", "", "6", named, run, listed, ended, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			mux := http.NewServeMux()
@@ -65,7 +68,7 @@ func TestLook(t *testing.T) {
 			s := httptest.NewServer(mux)
 			defer s.Close()
 			ask := look(github.Workflow{BaseURL: s.URL, Repo: "o/r", File: "w.yml", Token: "t"})
-			got, err := ask(t.Context(), store.Job{Job: provision.Job{ID: "job_acme"}, RunID: test.runID, CreatedAt: time.Now()})
+			got, err := ask(t.Context(), store.Job{Job: provision.Job{ID: "job_acme"}, RunID: test.runID, PastRunID: test.past, CreatedAt: time.Now()})
 			if got != test.want || provision.ClassOf(err) != test.wantErr {
 				t.Errorf("%+v, %v, want %+v and an error %q", got, err, test.want, test.wantErr)
 			}

@@ -82,6 +82,7 @@ func (p *parser) networks(name string) []netip.Prefix {
 	for _, w := range p.list(name) {
 		network, err := netip.ParsePrefix(w)
 		if a, e := netip.ParseAddr(w); e == nil {
+			a = a.Unmap() // as those who connect are seen
 			network, err = netip.PrefixFrom(a, a.BitLen()), nil
 		}
 		if err != nil {

@@ -77,6 +77,7 @@ func serve(ctx context.Context, f serveFlags, stderr io.Writer, getenv func(stri
 		PublicTiers:     cfg.publicTiers,
 		PublicPerMinute: cfg.perMinute,
 		PublicBurst:     cfg.burst,
+		PublicPerHour:   cfg.perHour,
 		TrustedProxies:  cfg.proxies,
 		MaxConnections:  cfg.maxConnections,
 		StripeSecret:    cfg.stripe,
@@ -86,7 +87,7 @@ func serve(ctx context.Context, f serveFlags, stderr io.Writer, getenv func(stri
 		Log: log,
 	})
 	if err != nil {
-		return err
+		return invalid([]error{err})
 	}
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", f.addr)
 	if err != nil {

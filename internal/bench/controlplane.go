@@ -135,7 +135,7 @@ func printSides(sides []*side) error {
 		m := middleOf(s.results)
 		memory := "-"
 		if s.process != nil {
-			memory = fmt.Sprintf("%d MB", highWater(s.process.cmd.Process.Pid)>>20)
+			memory = fmt.Sprintf("%d MB", resident(s.process.cmd.Process.Pid)>>20)
 		}
 		least, most := extremes(s.results)
 		fmt.Fprintf(w, "%s\t%.0f\t%.0f\t%.0f\t%.2f ms\t%.2f ms\t%s\t%.1f\t\n", s.name, m.rate(), least, most,

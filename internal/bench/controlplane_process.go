@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -70,30 +69,6 @@ func startControlPlane(ctx context.Context, program, file string) (*process, err
 		}
 		return l.Addr
 	})
-}
-
-// highWater returns the most memory that a process and its children have held, in bytes; 0
-// where there is no /proc.
-func highWater(pid int) int64 {
-	dir := fmt.Sprintf("/proc/%d/", pid)
-	status, err := os.ReadFile(dir + "status")
-	if err != nil {
-		return 0
-	}
-	sum := int64(0)
-	for line := range strings.Lines(string(status)) {
-		if kb, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			n, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(kb), " kB"), 10, 64)
-			sum = n << 10
-		}
-	}
-	children, _ := os.ReadFile(fmt.Sprintf("%stask/%d/children", dir, pid))
-	for _, child := range strings.Fields(string(children)) {
-		if n, err := strconv.Atoi(child); err == nil {
-			sum += highWater(n)
-		}
-	}
-	return sum
 }
 
 // A benchNode is a node as both sides get it.

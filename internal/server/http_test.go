@@ -105,6 +105,33 @@ func TestEveryInternalRouteIsClosed(t *testing.T) {
 	}
 }
 
+// What is checked of a body is what is taken of it, also where it says something twice.
+func TestTwice(t *testing.T) {
+	t.Parallel()
+	base, _ := start(t, config(t))
+	for _, test := range []struct {
+		body string
+		want int
+	}{
+		{`{"subdomain_slug":"acme","tenant_id":"good","TENANT_ID":"no good"}`, 400},
+		{`{"subdomain_slug":"acme","tenant_id":"no good","tenant_id":"good"}`, 400},
+		{`{"subdomain_slug":"acme","plan_tier":"free","PLAN_TIER":"gold"}`, 400},
+		{`{"subdomain_slug":"acme","\u0074enant_id":"good","tenant_id":"no good"}`, 400},
+		{`{"subdomain_slug":"acme","tenant_id":"good","tenant_İd":"other"}`, 202},
+		{`{"ſubdomain_slug":"-","subdomain_slug":"acmf"}`, 400},
+		{`{"subdomain_slug":"birch","company_name":"\":\\","x":{"a":{"b":[{"c":":"}]}}}`, 202},
+		{`{"SUBDOMAIN_SLUG":"cedar"}`, 202},
+	} {
+		if resp, got := do(t, "POST", base+"/v1/tenants", test.body); resp.StatusCode != test.want {
+			t.Errorf("%s: %d %s, want %d", test.body, resp.StatusCode, got, test.want)
+		}
+	}
+	events := `{"events":[{"event_id":"1","EVENT_ID":"2","job_id":"j","tenant_id":"t","stage":"s","status":"failed","at":"2026-01-01T00:00:00Z"}]}`
+	if resp, got := do(t, "POST", base+"/internal/trace-events", events); resp.StatusCode != 400 {
+		t.Errorf("%s: %d %s, want 400", events, resp.StatusCode, got)
+	}
+}
+
 // One answer names every field that is wrong.
 func TestProblems(t *testing.T) {
 	t.Parallel()

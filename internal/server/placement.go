@@ -1,9 +1,7 @@
 package server
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -84,7 +82,7 @@ func (s *Server) computePlacement(ctx context.Context, in *computeInput) (*compu
 		return nil, err
 	}
 	a.TenantID = b.TenantID
-	body, err := encode(a)
+	body, err := s.spelled.answer(a)
 	return &computeOutput{"application/json", body}, err
 }
 
@@ -107,15 +105,6 @@ func (s *Server) compare(ctx context.Context, req placement.Request, w placement
 		return placement.Answer{}, fieldErrors(list...)
 	}
 	return c.Answer(limit), err
-}
-
-// encode is v in JSON, with nothing escaped for HTML: an answer is no page.
-func encode(v any) ([]byte, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	err := e.Encode(v)
-	return b.Bytes(), err
 }
 
 type dryRunInput struct{ Body *PlacementFields }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -26,6 +27,14 @@ var statuses = map[provision.Class]int{
 	provision.Internal:   http.StatusInternalServerError,
 }
 
+// advice is what to do about a refused request where its error says nothing of its own; that
+// of the class is for runs.
+var advice = map[provision.Class]string{
+	provision.Invalid:   "correct the request and send it again",
+	provision.Busy:      "send the same again later",
+	provision.Cancelled: "send the same again later",
+}
+
 // A problem is an answer of application/problem+json (RFC 9457).
 type problem struct {
 	huma.ErrorModel
@@ -41,6 +50,9 @@ type problem struct {
 func (s *Server) problem(ctx context.Context, err error) error {
 	class := provision.ClassOf(err)
 	p := &problem{Class: class, Next: provision.NextAction(err)}
+	if e := (*provision.Error)(nil); !errors.As(err, &e) || e.Next == "" {
+		p.Next = cmp.Or(advice[class], p.Next)
+	}
 	p.Status = statuses[class]
 	if bad := (*badRequest)(nil); errors.As(err, &bad) {
 		p.Status = http.StatusBadRequest

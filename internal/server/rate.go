@@ -27,10 +27,11 @@ type bucket struct {
 	full   time.Time
 }
 
-func newLimiter(perMinute, burst int) *limiter {
+// newLimiter returns one with n tokens in each period, and any number where n is not positive.
+func newLimiter(n int, period time.Duration, burst int) *limiter {
 	l := &limiter{burst: burst, clients: map[netip.Prefix]*list.Element{}}
-	if perMinute > 0 {
-		l.every = time.Minute / time.Duration(perMinute)
+	if n > 0 {
+		l.every = period / time.Duration(n)
 	}
 	return l
 }

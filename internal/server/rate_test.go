@@ -76,6 +76,37 @@ func TestPublicTiers(t *testing.T) {
 	}
 }
 
+// All addresses together have an allowance, which only orders that can be taken use up.
+func TestRateLimitOfAll(t *testing.T) {
+	t.Parallel()
+	c := config(t)
+	var passed atomic.Int64 // ns
+	begin := time.Now()
+	c.Now = func() time.Time { return begin.Add(time.Duration(passed.Load())) }
+	c.PublicPerHour = 3
+	c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	base, _ := start(t, c)
+	n := 0
+	order := func(slug, authorization string, want int) {
+		t.Helper()
+		n++
+		resp, got := do(t, "POST", base+"/v1/tenants", fmt.Sprintf(`{"subdomain_slug":%q}`, slug), "Authorization", authorization,
+			"X-Forwarded-For", fmt.Sprintf("2001:db8:%x::1", n))
+		if resp.StatusCode != want {
+			t.Errorf("order %d of %q: %d %s, want %d", n, slug, resp.StatusCode, got, want)
+		}
+	}
+	for i := range 3 {
+		order("WWW", "", 422)
+		order(fmt.Sprint("slug-", i), "", 202)
+	}
+	order("slug-3", "", 503)
+	order("slug-3", "Bearer "+key, 202)
+	passed.Store(int64(20 * time.Minute))
+	order("slug-4", "", 202)
+	order("slug-5", "", 503)
+}
+
 // Each address has its own allowance, and whoever bears the key any.
 func TestRateLimit(t *testing.T) {
 	t.Parallel()

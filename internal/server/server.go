@@ -46,6 +46,9 @@ type Config struct {
 	// PublicPerMinute is how many orders one address may send there in a minute, and
 	// PublicBurst how many of them at once. 0 for 10 each; negative for any number.
 	PublicPerMinute, PublicBurst int
+	// PublicPerHour is how many orders all of them together may have taken in an hour, since each
+	// may cost a server, and addresses cost nothing. 0 for 300; negative for any number.
+	PublicPerHour int
 	// TrustedProxies are where an X-Forwarded-For is believed to come from.
 	TrustedProxies []netip.Prefix
 	// MaxConnections is how many are open at a time; 0 for 1024.
@@ -74,8 +77,10 @@ const MinKey = 32
 type Server struct {
 	Config
 	keyHash [sha256.Size]byte
-	orders  *limiter
+	orders  *limiter // of each address
+	total   *limiter // of all of them
 	metrics *metrics
+	spelled spelled
 }
 
 // New returns a server, or says what is wrong with c.
@@ -104,9 +109,11 @@ func New(c Config) (*Server, error) {
 	}
 	or(&c.PublicPerMinute, 10)
 	or(&c.PublicBurst, 10)
+	or(&c.PublicPerHour, 300)
 	or(&c.MaxConnections, 1024)
 	return &Server{Config: c, keyHash: sha256.Sum256([]byte(c.Key)),
-		orders: newLimiter(c.PublicPerMinute, c.PublicBurst), metrics: newMetrics()}, nil
+		orders: newLimiter(c.PublicPerMinute, time.Minute, c.PublicBurst),
+		total:  newLimiter(c.PublicPerHour, time.Hour, c.PublicPerHour), metrics: newMetrics()}, nil
 }
 
 // or sets a field that was left zero.

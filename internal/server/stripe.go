@@ -118,8 +118,11 @@ var tenantID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._~@:+-]{0,127}$`)
 // of one payment in several events, and each of them in several deliveries.
 // https://docs.stripe.com/webhooks#handle-duplicate-events
 func (s *Server) enqueueCheckout(ctx context.Context, c checkoutSession) (*acceptedOutput, error) {
+	// The buyer of a payment link writes the reference, as a parameter of its address: it can name
+	// a new tenant, and not somebody else's. Metadata is ours.
+	// https://docs.stripe.com/payment-links/url-parameters
 	a := ask{caller: "stripe", route: "POST /webhooks/stripe", key: c.ID, traceID: c.Metadata["trace_id"],
-		tenantID: cmp.Or(c.Metadata["tenant_id"], c.Reference)}
+		tenantID: cmp.Or(c.Metadata["tenant_id"], c.Reference), isNew: c.Metadata["tenant_id"] == ""}
 	a.fields = EnqueueFields{Company: c.Metadata["company_name"], Slug: c.Metadata["subdomain_slug"], TierFields: TierFields{
 		PlanTier: placement.Tier(c.Metadata["plan_tier"]), Region: placement.Region(c.Metadata["region"])}}
 	var wrong []*provision.FieldError

@@ -58,6 +58,7 @@ func TestStripe(t *testing.T) {
 		{"a tenant with a job on its way", checkout("cs_2", acme), 409, "acme-1 has the job"},
 		{"nothing to pay", checkout("cs_3", `{"subdomain_slug":"gift"}`, `"paid"`, `"no_payment_required"`), 200, "gift.example.com"},
 		{"a reference for the tenant", checkout("cs_4", `{}`, "null", `"ref-1"`), 200, `"tenant_id":"ref-1"`},
+		{"a reference that the buyer made up", checkout("cs_13", `{"plan_tier":"free"}`, "null", `"other"`), 409, "there is a tenant"},
 		{"not paid yet", checkout("cs_5", `{"subdomain_slug":"later"}`, `"paid"`, `"unpaid"`), 200, "not paid yet"},
 		{"a payment that came later", checkout("cs_5", `{"subdomain_slug":"later"}`, "completed", "async_payment_succeeded"), 200, "later.example.com"},
 		{"a payment that failed", checkout("cs_6", `{"subdomain_slug":"never"}`, "completed", "async_payment_failed"), 200, "enqueue nothing"},

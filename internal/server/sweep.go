@@ -23,7 +23,7 @@ type RunState struct {
 // ends those whose run has ended. What is not clear stays as it is.
 type Sweep struct {
 	// Look asks about the run of a job: by j.RunID, and where that is empty by the job's id
-	// in its name. nil for no sweep.
+	// in its name, among those after j.PastRunID. nil for no sweep.
 	Look func(ctx context.Context, j store.Job) (RunState, error)
 	// NotStartedAfter is how long after its dispatch a job without a report is looked at; 0
 	// for 15 minutes.
@@ -164,7 +164,7 @@ func (w *sweeper) judge(j store.Job, run RunState) (verdict, provision.JobStatus
 		return w.absent(j)
 	case run.Status != "completed":
 		return verdict{outcome: "running", text: "its run is " + run.Status}, ""
-	case j.Attempt > 1 && j.RunID == "":
+	case j.Attempt > 1 && j.RunID == "" && j.PastRunID == "":
 		// It was found by its name, which an earlier attempt's run has too.
 		return verdict{outcome: "unclear", text: "the run that was found may be of an earlier attempt"}, ""
 	}

@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -32,6 +34,15 @@ func (s *Server) createTenant(ctx context.Context, in *tenantInput) (*acceptedOu
 		return nil, &provision.Error{Class: provision.Denied,
 			Text: fmt.Sprintf("plan_tier %s is not among those that can be had without the key: %s", req.Tier, words(s.PublicTiers)),
 			Next: "pay for it in a Stripe checkout, whose event makes the tenant, or send INTERNAL_API_KEY"}
+	}
+	// What would be refused anyway takes nothing of what there is for all.
+	if _, err := s.check(a); err != nil {
+		return nil, err
+	}
+	if wait := s.total.take(netip.Prefix{}, s.now()); wait > 0 {
+		s.metrics.limited.Inc()
+		s.Log.WarnContext(ctx, "public orders are refused: there were too many in an hour", slog.Duration("for", wait))
+		return nil, &provision.Error{Class: provision.Busy, Text: "there are more orders than can be taken at the moment", Next: "try again later"}
 	}
 	return s.enqueue(ctx, a)
 }

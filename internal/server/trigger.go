@@ -47,7 +47,7 @@ func (s *Server) trigger(ctx, last context.Context, j store.Job, try int) error 
 		return s.notTriggered(ctx, record, j, try, err)
 	}
 	s.metrics.triggers.WithLabelValues("dispatched").Inc()
-	return s.recorded(j, s.Store.Dispatched(record, j.ID, store.Run{ID: runID, URL: runURL}, s.now()))
+	return s.recorded(j, s.Store.Dispatched(record, j.ID, store.Run{ID: runID, URL: runURL, Attempt: j.Attempt}, s.now()))
 }
 
 // recorded is err, logged. The job is handed out again: its run is known by then to whoever
@@ -79,7 +79,7 @@ func (s *Server) notTriggered(ctx, record context.Context, j store.Job, try int,
 	case maybe:
 		s.metrics.triggers.WithLabelValues("doubtful").Inc()
 		log.WarnContext(ctx, "trigger: there may be a run, which the sweeper will look for")
-		return s.recorded(j, s.Store.Dispatched(record, j.ID, store.Run{Doubt: "its run may have started: " + why.Error()}, s.now()))
+		return s.recorded(j, s.Store.Dispatched(record, j.ID, store.Run{Attempt: j.Attempt, Doubt: "its run may have started: " + why.Error()}, s.now()))
 	}
 	s.metrics.triggers.WithLabelValues("abandoned").Inc()
 	log.ErrorContext(ctx, "trigger: given up")

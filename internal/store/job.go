@@ -52,6 +52,7 @@ func (e *RetryError) Unwrap() error { return e.Err }
 // A Run is what is known of a job's run when it has been triggered.
 type Run struct {
 	ID, URL string // empty when GitHub did not say
+	Attempt int    // of the job; 0 for the one that it is in
 	// Doubt is why it is not known whether there is a run; empty when there is one.
 	Doubt string
 }

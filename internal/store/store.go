@@ -47,26 +47,29 @@ type Store interface {
 	// A job that is not Pending any more is not handed out.
 	Work(ctx context.Context, handle func(ctx context.Context, j Job, try int) error) error
 	// Dispatched records the run of a job, and moves it from Pending to [provision.JobDispatched].
-	// A job whose run has reported already keeps its state.
+	// A job whose run has reported already keeps its state, and one that is in another attempt
+	// than the run is left alone: the run has reported, and somebody has tried the job again.
 	Dispatched(ctx context.Context, id string, r Run, now time.Time) error
 	// Abandon ends a Pending job, whose run cannot be triggered, as Failed. A job in another
 	// state is left alone: its run has started after all.
 	Abandon(ctx context.Context, id string, why error, now time.Time) error
 	// Complete ends a job as its run says. Refused is why nothing was changed, in a sentence for
 	// the caller: the job has ended, or the report is of an older run or attempt, see [ReportOf].
-	// It is empty when the job was changed. A job of another tenant is a conflict. A report of a
+	// It is empty when the job was changed. A job of another tenant is a conflict, and so is a node
+	// that is dedicated to another. A completion without a node is on the job's target. A report of a
 	// newer run of a Failed or Cancelled job that is its tenant's newest is a retry that somebody
 	// began at GitHub: the job becomes Pending as by Retry, and then ends as the report says.
 	// AddEvents takes a newer run's first event in the same way.
 	Complete(ctx context.Context, c provision.Completion, now time.Time) (j Job, refused string, err error)
 	// Retry makes a Failed or Cancelled job Pending again, as its next attempt, and hands it to
-	// Work. A job that has not ended so, or whose tenant has a newer one, is a conflict.
+	// Work. A job that has not ended so, or whose tenant has a newer one, is a conflict; so is one
+	// whose node takes it no more: it was removed, drained, or is full.
 	Retry(ctx context.Context, id, actor string, now time.Time) (Job, error)
 	// Stuck returns up to limit jobs, the oldest first, that were Dispatched before the one
 	// time and have reported nothing, or have been Running and silent since before the other.
 	Stuck(ctx context.Context, dispatchedBefore, silentBefore time.Time, limit int) ([]Job, error)
 	// Settle ends a job that the sweeper has found out about, provided that it is still as it
-	// was when j was read: in the same state and attempt. Otherwise it changes nothing.
+	// was when j was read: nothing was heard of it since. Otherwise it changes nothing.
 	Settle(ctx context.Context, j Job, c provision.Completion, now time.Time) (changed bool, err error)
 	// Audit returns what was recorded of a job, the oldest first.
 	Audit(ctx context.Context, jobID string) ([]AuditEntry, error)

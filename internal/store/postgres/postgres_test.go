@@ -46,6 +46,7 @@ func TestServer(t *testing.T) {
 		"a password":                     password,
 		"a killed process":               killed,
 		"a process that is cut off":      cutOff,
+		"a role that may not log in":     lockedOut,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -156,7 +157,7 @@ func closeWaiting(t *testing.T, s *postgrestest.Server, database string) {
 	wantClass(t, "Enqueue when closed", <-done, provision.Busy)
 }
 
-// brokenText stores what SQLite takes and Postgres does not.
+// brokenText asks for what SQLite takes and Postgres does not, among others.
 func brokenText(t *testing.T, s *postgrestest.Server, database string) {
 	db := open(t, s.Address(database))
 	var wg sync.WaitGroup
@@ -165,7 +166,7 @@ func brokenText(t *testing.T, s *postgrestest.Server, database string) {
 			id := fmt.Sprint("tenant", i)
 			if i%5 == 0 {
 				_, err := db.Retry(t.Context(), id+"\x00", "op", time.Now())
-				wantClass(t, "a job with a zero byte", err, provision.Invalid)
+				wantClass(t, "a job with a zero byte", err, provision.NotFound)
 			} else if _, err := db.Enqueue(t.Context(), order(id)); err != nil {
 				t.Errorf("its neighbour: %v", err)
 			}

@@ -201,12 +201,25 @@ func text(query string) string {
 	return in.ReplaceAllString(query, "= ANY($1)")
 }
 
-// values returns the arguments as Postgres wants them: an empty list is not NULL.
+// values returns the arguments as Postgres wants them: an empty list is not NULL, and text
+// is UTF-8 without NUL, which what a run or a remote says need not be.
+// https://www.postgresql.org/docs/current/datatype-character.html
 func values(args []any) []any {
 	for i, arg := range args {
-		if list, ok := arg.(sqlstore.List); ok {
-			args[i] = append([]string{}, list...)
+		switch v := arg.(type) {
+		case string:
+			args[i] = plain(v)
+		case sqlstore.List:
+			list := make([]string, len(v))
+			for k, s := range v {
+				list[k] = plain(s)
+			}
+			args[i] = list
 		}
 	}
 	return args
+}
+
+func plain(s string) string {
+	return strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", "\uFFFD"), "\uFFFD")
 }

@@ -123,6 +123,33 @@ func cutOff(t *testing.T, s *postgrestest.Server, database string) {
 	}
 }
 
+// lockedOut lets nobody of the process's role in for a while, as when its password is changed:
+// it goes on handing out jobs after that.
+func lockedOut(t *testing.T, s *postgrestest.Server, database string) {
+	s.Exec(t, database, "CREATE ROLE guest LOGIN SUPERUSER")
+	db := open(t, strings.Replace(s.Address(database), "tester@", "guest@", 1))
+	begun := make(chan string, 10)
+	work(t, db, func(ctx context.Context, j store.Job, try int) error {
+		begun <- j.ID
+		return db.Dispatched(ctx, j.ID, store.Run{ID: "1"}, time.Now())
+	})
+	if _, err := db.Enqueue(t.Context(), order("acme")); err != nil {
+		t.Fatal(err)
+	}
+	await(t, begun)
+	s.Exec(t, database, "ALTER ROLE guest NOLOGIN", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'guest'")
+	if _, err := db.Enqueue(t.Context(), order("beta")); err == nil {
+		t.Error("it may log in after all")
+	}
+	<-time.After(2 * time.Second) // it has tried, too
+	s.Exec(t, database, "ALTER ROLE guest LOGIN")
+	if _, err := db.Enqueue(t.Context(), order("cedar")); err != nil {
+		t.Fatal(err)
+	}
+	for await(t, begun) != "job_cedar" {
+	}
+}
+
 // work lets db hand out jobs until the end of the test.
 func work(t *testing.T, db *postgres.DB, handle func(ctx context.Context, j store.Job, try int) error) {
 	t.Helper()

@@ -94,7 +94,8 @@ func TestUpgrade(t *testing.T) {
 // A backup is of one moment, and another store.
 func TestBackup(t *testing.T) {
 	dir := t.TempDir()
-	db := open(t, filepath.Join(dir, "test.db"))
+	from := filepath.Join(dir, "test.db")
+	db := open(t, from)
 	keyed := func(tenant string) store.Order {
 		o := order(tenant)
 		o.Key = store.Key{Scope: "s", Value: tenant, Hash: "h"}
@@ -118,15 +119,15 @@ func TestBackup(t *testing.T) {
 		t.Fatal(err)
 	}
 	to := filepath.Join(dir, "copy ?#% of.db")
-	if err := db.Backup(t.Context(), to); err != nil {
+	if err := sqlite.Backup(t.Context(), from, to); err != nil {
 		t.Fatal(err)
 	}
 	close(stop)
 	<-stopped
-	if err := db.Backup(t.Context(), to); provision.ClassOf(err) != provision.Conflict {
+	if err := sqlite.Backup(t.Context(), from, to); provision.ClassOf(err) != provision.Conflict {
 		t.Errorf("Backup over a file: %v, want a conflict", err)
 	}
-	if err := db.Backup(t.Context(), filepath.Join(dir, "no", "folder")); provision.ClassOf(err) != provision.Invalid {
+	if err := sqlite.Backup(t.Context(), from, filepath.Join(dir, "no", "folder")); provision.ClassOf(err) != provision.Invalid {
 		t.Errorf("Backup into no folder: %v, want it invalid", err)
 	}
 	if info, err := os.Stat(to); err != nil || info.Mode().Perm() != 0o600 {
@@ -138,5 +139,39 @@ func TestBackup(t *testing.T) {
 	inspect(t, to, map[string]bool{"job_before": true})
 	if j, err := open(t, to).Job(t.Context(), "job_before"); err != nil || j.Status != provision.JobPending {
 		t.Errorf("the job in the copy: %+v, %v", j, err)
+	}
+}
+
+// A backup by a newer program leaves the schema to the older one that serves.
+func TestBackupMigratesNothing(t *testing.T) {
+	dir := t.TempDir()
+	from, to := filepath.Join(dir, "test.db"), filepath.Join(dir, "copy.db")
+	// version returns the one of the file at path; from is made with the first.
+	version := func(path string) (n int64) {
+		db, err := sql.Open("sqlite", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		steps, err := goose.NewProvider(goose.DialectSQLite3, db, os.DirFS("migrations"))
+		if err == nil && path == from {
+			_, err = steps.UpTo(t.Context(), 1)
+		}
+		if err == nil {
+			n, err = steps.GetDBVersion(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	version(from)
+	if err := sqlite.Backup(t.Context(), from, to); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{from, to} {
+		if n := version(path); n != 1 {
+			t.Errorf("%s is at version %d, want 1", path, n)
+		}
 	}
 }

@@ -28,7 +28,8 @@ func (f *file) Work(ctx context.Context, config *river.Config, run func(context.
 }
 
 // inherit takes over what other processes have left: jobs that they had begun, the role of
-// River's leader, and jobs of a time before River.
+// River's leader, and jobs of a time before River. That a process ended in the middle of a
+// try says nothing of the job: the try is made again, and not counted twice.
 func (f *file) inherit(ctx context.Context) error {
 	t, err := f.Begin(ctx)
 	if err != nil {
@@ -41,7 +42,7 @@ func (f *file) inherit(ctx context.Context) error {
 }
 
 func adopt(ctx context.Context, t sqlstore.Tx) error {
-	if _, err := t.Exec(ctx, "UPDATE river_job SET state = 'available' WHERE state = 'running'"); err != nil {
+	if _, err := t.Exec(ctx, "UPDATE river_job SET state = 'available', attempt = max(attempt - 1, 0) WHERE state = 'running'"); err != nil {
 		return err
 	}
 	if _, err := t.Exec(ctx, "DELETE FROM river_leader"); err != nil {

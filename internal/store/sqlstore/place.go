@@ -3,6 +3,8 @@ package sqlstore
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"runtime/debug"
 	"strings"
 
 	"github.com/riverqueue/river"
@@ -14,7 +16,7 @@ import (
 
 // place decides on the orders one after the other, each seeing those before, and then
 // stores all of them, table by table. What is refused has w.err; the error is of the database.
-func (t *turn) place(ctx context.Context, orders []*write) error {
+func (t *turn) place(ctx context.Context, orders []*write, log *slog.Logger) error {
 	orders, err := t.replay(ctx, orders)
 	if err != nil {
 		return err
@@ -23,8 +25,9 @@ func (t *turn) place(ctx context.Context, orders []*write) error {
 	if err != nil {
 		return err
 	}
+	p.log = log
 	for _, w := range orders {
-		w.receipt, w.err = p.take(*w.order)
+		w.receipt, w.err = p.takeSafely(ctx, *w.order)
 	}
 	return p.store(ctx)
 }
@@ -39,6 +42,7 @@ type tenant struct {
 // A placer places the orders of one transaction.
 type placer struct {
 	turn    *turn
+	log     *slog.Logger
 	tenants map[string]*tenant // by id
 	owners  map[string]string  // of slugs
 	// The rows to be stored.
@@ -84,6 +88,18 @@ func (t *turn) look(ctx context.Context, orders []*write) (*placer, error) {
 		p.tenants[j.TenantID].active = &j
 	}
 	return p, err
+}
+
+// takeSafely is take, whose panic is the error of the order that has caused it: the orders of
+// others are in the same transaction.
+func (p *placer) takeSafely(ctx context.Context, o store.Order) (r store.Receipt, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			p.log.ErrorContext(ctx, "panic in an order", slog.String("job_id", o.JobID), slog.Any("panic", v), slog.String("stack", string(debug.Stack())))
+			r, err = store.Receipt{}, provision.Errorf(provision.Internal, "order %s: panic: %v", o.JobID, v)
+		}
+	}()
+	return p.take(o)
 }
 
 // take decides on an order. What it returns an error of has changed nothing.

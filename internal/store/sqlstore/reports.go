@@ -21,6 +21,9 @@ func (db *DB) Complete(ctx context.Context, c provision.Completion, now time.Tim
 		if j.TenantID != c.TenantID {
 			return provision.Errorf(provision.Conflict, "job %s is not of tenant %s", c.JobID, c.TenantID)
 		}
+		if err := t.mayBeOn(ctx, j, c.NodeID); err != nil {
+			return err
+		}
 		if j, refused, err = t.admit(ctx, j, c.RunURL, c.Attempt, now); err != nil || refused != "" {
 			return err
 		}
@@ -31,6 +34,22 @@ func (db *DB) Complete(ctx context.Context, c provision.Completion, now time.Tim
 		return store.Job{}, "", err
 	}
 	return j, refused, nil
+}
+
+// mayBeOn refuses a node that is dedicated to another tenant. One that is not registered says
+// nothing of itself.
+func (t *turn) mayBeOn(ctx context.Context, j store.Job, nodeID string) error {
+	if nodeID == "" {
+		return nil
+	}
+	n, err := node(ctx, t, nodeID)
+	switch {
+	case provision.ClassOf(err) == provision.NotFound:
+		return nil
+	case err == nil && n.Dedicated && n.TenantID != j.TenantID:
+		return provision.Errorf(provision.Conflict, "node %s is dedicated to another tenant than that of job %s", nodeID, j.ID)
+	}
+	return err
 }
 
 // admit returns the job as the run that reports may change it, or says why it may not. A

@@ -1,12 +1,14 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
 
 	"github.com/riverqueue/river"
 
+	"github.com/pregoi/provision-tenant/internal/placement"
 	"github.com/pregoi/provision-tenant/internal/provision"
 	"github.com/pregoi/provision-tenant/internal/store"
 )
@@ -15,16 +17,21 @@ import (
 func (db *DB) Dispatched(ctx context.Context, id string, r store.Run, now time.Time) error {
 	return db.write(ctx, "dispatched job "+id, func(ctx context.Context, t *turn) error {
 		j, err := job(ctx, t, id)
-		if err != nil {
+		if err != nil || r.Attempt != 0 && r.Attempt != j.Attempt {
 			return err
 		}
 		if j.DispatchedAt.IsZero() {
 			j.DispatchedAt = now
 		}
-		if j.RunID == "" {
+		// A late report of an attempt before may have come first.
+		newer := store.Active(j.Status) && store.ReportOf(j, "/actions/runs/"+r.ID, 0) == store.OfNewer
+		if newer {
+			j.RunAttempt = 0
+		}
+		if j.RunID == "" || newer {
 			j.RunID = r.ID
 		}
-		if j.RunURL == "" {
+		if j.RunURL == "" || newer {
 			j.RunURL = r.URL
 		}
 		if j.Status == provision.JobPending {
@@ -74,6 +81,9 @@ func (db *DB) Abandon(ctx context.Context, id string, why error, now time.Time) 
 
 // end ends j, which has not ended, as c says, and stores where its tenant is now.
 func (t *turn) end(ctx context.Context, j store.Job, c provision.Completion, actor string, now time.Time) (store.Job, error) {
+	if c.Status == provision.JobCompleted {
+		c.NodeID = cmp.Or(c.NodeID, j.TargetServerID) // whoever leaves it out means that
+	}
 	j = j.WithRun(c.RunURL, c.Attempt)
 	j.NodeID, j.Host, j.Stack, j.Error, j.ErrorClass, j.EndedAt = c.NodeID, c.Host, c.Stack, c.Error, c.ErrorClass, now
 	j, err := t.move(ctx, j, c.Status, actor, c.Error, now)
@@ -86,6 +96,7 @@ func (t *turn) end(ctx context.Context, j store.Job, c provision.Completion, act
 	}
 	if was != nil {
 		t.nodes[*was] = true
+		c.NodeID = cmp.Or(c.NodeID, *was)
 	}
 	t.nodes[c.NodeID] = true
 	_, err = t.Exec(ctx, "UPDATE tenants_master SET status = 'Active', node_id = $1, updated_at = $2 WHERE tenant_id = $3",
@@ -111,6 +122,9 @@ func (db *DB) Retry(ctx context.Context, id, actor string, now time.Time) (j sto
 			return &provision.Error{Class: provision.Conflict, Text: fmt.Sprintf("tenant %s has a newer job, %s", j.TenantID, newest),
 				Next: "look at that job"}
 		}
+		if err := t.room(ctx, j, now); err != nil {
+			return err
+		}
 		if j, err = t.again(ctx, j, actor, "retry", now); err != nil {
 			return err
 		}
@@ -120,6 +134,38 @@ func (db *DB) Retry(ctx context.Context, id, actor string, now time.Time) (j sto
 		return store.Job{}, err
 	}
 	return j, nil
+}
+
+// room refuses a job whose node takes it no more. It cannot go to another: what was
+// dispatched under its id must not say two things.
+func (t *turn) room(ctx context.Context, j store.Job, now time.Time) error {
+	if j.TargetServerID == "" {
+		return nil
+	}
+	if err := t.recount(ctx); err != nil { // of what was done before in this transaction
+		return err
+	}
+	home, err := one(ctx, t, "SELECT node_id FROM tenants_master WHERE tenant_id = $1", []any{j.TenantID}, scan[string])
+	if err != nil {
+		return err
+	}
+	n, ok := t.index.next.Node(j.TargetServerID)
+	limit := t.index.next.Decide(placement.Request{Region: j.Region}, now, 1).Thresholds.MaxTenantsPerNode
+	why := ""
+	switch {
+	case !ok:
+		why = "is gone"
+	case !n.Active:
+		why = "is not active"
+	case n.Dedicated:
+		why = "is dedicated to a tenant"
+	case n.Tenants >= limit && (home == nil || *home != n.ID):
+		why = fmt.Sprintf("is full: tenant_count %d >= %d", n.Tenants, limit)
+	default:
+		return nil
+	}
+	return &provision.Error{Class: provision.Conflict, Text: fmt.Sprintf("node %s, which job %s is for, %s", j.TargetServerID, j.ID, why),
+		Next: "enqueue the tenant again, which decides anew: POST /internal/tenants/" + j.TenantID + "/enqueue-provision"}
 }
 
 // Stuck implements [store.Store].
@@ -135,7 +181,7 @@ func (db *DB) Settle(ctx context.Context, j store.Job, c provision.Completion, n
 	err = db.write(ctx, "settle job "+j.ID, func(ctx context.Context, t *turn) error {
 		changed = false
 		have, err := job(ctx, t, j.ID)
-		if err != nil || have.Status != j.Status || have.Attempt != j.Attempt || !store.CanMove(have.Status, c.Status) {
+		if err != nil || have.Status != j.Status || have.Attempt != j.Attempt || !have.UpdatedAt.Equal(j.UpdatedAt) || !store.CanMove(have.Status, c.Status) {
 			return err
 		}
 		changed = true

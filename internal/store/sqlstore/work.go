@@ -27,8 +27,10 @@ const (
 	// take when it has been cancelled.
 	stopTime   = 2500 * time.Millisecond
 	cancelTime = 1500 * time.Millisecond
-	// againTime is how long a database is left alone that was too busy to begin with.
-	againTime = time.Second
+	// againTime is how long a database is left alone after an error, at first, and
+	// maxAgainTime the most that this grows to.
+	againTime    = time.Second
+	maxAgainTime = 30 * time.Second
 	// maxPause is the most that the default pause grows to.
 	maxPause = 5 * time.Minute
 	// maxTries is never reached: who handles a job gives it up.
@@ -64,16 +66,21 @@ func (db *DB) Work(ctx context.Context, handle func(ctx context.Context, j store
 	if err := river.AddWorkerSafely(config.Workers, w); err != nil {
 		return db.classify("work", err)
 	}
-	for {
+	for pause := againTime; ; pause = min(2*pause, maxAgainTime) {
+		began := time.Now()
 		err := db.classify("work", db.backend.Work(ctx, config, run))
-		switch {
-		case ctx.Err() != nil && errors.Is(err, ctx.Err()):
-			return nil // it was told to stop before it had begun
-		case ctx.Err() != nil || provision.ClassOf(err) != provision.Busy:
+		if ctx.Err() != nil {
+			if errors.Is(err, ctx.Err()) {
+				return nil // it was told to stop before it had begun
+			}
 			return err
 		}
-		db.log.WarnContext(ctx, "jobs cannot be handed out yet", slog.Any("error", err))
-		again := time.NewTimer(againTime)
+		// Whatever it was, a password that is changed or a disk that is full, passes some day.
+		db.log.ErrorContext(ctx, "jobs are not handed out: will try again", slog.Any("error", err))
+		if time.Since(began) > maxAgainTime {
+			pause = againTime // it had worked meanwhile
+		}
+		again := time.NewTimer(pause)
 		select {
 		case <-again.C:
 		case <-ctx.Done():

@@ -159,7 +159,7 @@ func (db *DB) perform(ctx context.Context, t *turn, batch []*write) error {
 		return err
 	}
 	if len(orders) > 0 {
-		if err := t.place(ctx, orders); err != nil {
+		if err := t.place(ctx, orders, db.log); err != nil {
 			return err
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/pregoi/provision-tenant/internal/placement"
 	"github.com/pregoi/provision-tenant/internal/provision"
 	"github.com/pregoi/provision-tenant/internal/store"
 )
@@ -151,4 +152,64 @@ func completions(t *testing.T, s store.Store) {
 	if late := mustJob(t, s, j.ID); late.Status != provision.JobCompleted || late.Error != "" || late.RunURL != c.RunURL {
 		t.Errorf("abandoned and dispatched after its end: %+v", late)
 	}
+}
+
+// whereabouts completes a tenant's jobs with less, or more, than the node that they were for.
+func whereabouts(t *testing.T, s store.Store) {
+	mustNode(t, s, "n1")
+	foreign := sharedNode("n2")
+	foreign.Dedicated, foreign.TenantID = true, "other"
+	if _, err := s.PutNode(t.Context(), foreign, ""); err != nil {
+		t.Fatal(err)
+	}
+	at := func() (node string) {
+		t.Helper()
+		o := order("acme")
+		o.JobID = "job_probe"
+		o.Decide = func(w store.World) placement.Decision { node = w.At; return decide(placement.Basic)(w) }
+		o.Snapshot = "of no world"
+		_, err := s.Enqueue(t.Context(), o)
+		wantClass(t, "a probe", err, provision.Conflict)
+		return node
+	}
+	j := mustEnqueue(t, s, order("acme"))
+	c := provision.Completion{JobID: j.ID, TenantID: "acme", Status: provision.JobCompleted, NodeID: "n2"}
+	_, _, err := s.Complete(t.Context(), c, now)
+	wantClass(t, "a completion on another tenant's node", err, provision.Conflict)
+	c.NodeID = ""
+	if j, refused, err := s.Complete(t.Context(), c, now); err != nil || refused != "" || j.NodeID != "n1" {
+		t.Errorf("a completion without a node: %+v, %q, %v", j, refused, err)
+	}
+	if node := at(); node != "n1" {
+		t.Errorf("the tenant is on %q, want the job's target", node)
+	}
+	second := order("acme")
+	second.JobID, c.JobID = "job_2", "job_2"
+	second.Decide = func(w store.World) placement.Decision {
+		return w.Nodes.Decide(placement.Request{Tier: placement.Enterprise}, now, placement.DefaultCandidates)
+	}
+	mustEnqueue(t, s, second)
+	bring(t, s, "job_2", "acme", provision.JobCompleted)
+	if node := at(); node != "n1" {
+		t.Errorf("the tenant is on %q, want where it was", node)
+	}
+}
+
+// anyText stores what runs and remotes say, whatever that is.
+func anyText(t *testing.T, s store.Store) {
+	const odd = "\x00 \xff \x1b"
+	o := order("acme")
+	o.Company = odd
+	mustEnqueue(t, s, o)
+	e := event("job_acme", "acme", "resolve_node", provision.Started)
+	e.Message = odd
+	if n, err := s.AddEvents(t.Context(), []provision.Event{e}, now); n != 1 || err != nil {
+		t.Errorf("AddEvents = %d, %v", n, err)
+	}
+	_, refused, err := s.Complete(t.Context(), provision.Completion{JobID: "job_acme", TenantID: "acme", Status: provision.JobFailed, Error: odd}, now)
+	if refused != "" || err != nil {
+		t.Errorf("Complete: %q, %v", refused, err)
+	}
+	_, err = s.Job(t.Context(), odd)
+	wantClass(t, "a job of an odd name", err, provision.NotFound)
 }

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -110,7 +111,13 @@ func retries(t *testing.T, s store.Store) {
 	if last := log[len(log)-1]; err != nil || last.Actor != "op" || last.Action != "status" {
 		t.Errorf("audit of the retry: %+v, %v", last, err)
 	}
-	// What the first run still has to say comes too late.
+	// What the first run still has to say comes too late, and so does whoever has started it.
+	if err := s.Dispatched(t.Context(), "job_acme", store.Run{ID: "100", URL: runURL(100), Attempt: 1}, now); err != nil {
+		t.Fatal(err)
+	}
+	if j := mustJob(t, s, "job_acme"); j.Status != provision.JobPending || j.RunID != "" {
+		t.Errorf("the run of the attempt before made the job %s, with run %q", j.Status, j.RunID)
+	}
 	if j := tell(t, s, "acme", 100, 2); j.Status != provision.JobPending {
 		t.Errorf("an event of the past run made the job %s", j.Status)
 	}
@@ -134,6 +141,52 @@ func retries(t *testing.T, s store.Store) {
 	}
 	_, err = s.Retry(t.Context(), "job_acme", "op", now)
 	wantClass(t, "retry of what is not the newest", err, provision.Conflict)
+}
+
+// unknownRun retries a job whose first run was not known, and has something to say after all.
+func unknownRun(t *testing.T, s store.Store) {
+	mustEnqueue(t, s, order("acme"))
+	bring(t, s, "job_acme", "acme", provision.JobFailed)
+	bring(t, s, "job_acme", "acme", provision.JobPending)
+	tell(t, s, "acme", 100, 1)
+	if err := s.Dispatched(t.Context(), "job_acme", store.Run{ID: "101", URL: runURL(101)}, now); err != nil {
+		t.Fatal(err)
+	}
+	if j := mustJob(t, s, "job_acme"); j.RunID != "101" || j.RunURL != runURL(101) || j.Status != provision.JobRunning {
+		t.Errorf("after the first run's event and the second's start: %+v", j)
+	}
+	if _, refused := report(t, s, "acme", 100, 1, provision.JobFailed); refused == "" {
+		t.Error("the first run ended the second attempt")
+	}
+	if j, refused := report(t, s, "acme", 101, 1, provision.JobCompleted); refused != "" || j.Status != provision.JobCompleted {
+		t.Errorf("the second run: %q, %+v", refused, j)
+	}
+}
+
+// retryFull retries jobs of a node that has filled up meanwhile, at once for its last place.
+func retryFull(t *testing.T, s store.Store) {
+	mustNode(t, s, "n1")
+	for _, tenant := range []string{"a", "b"} { // as many as there is room for
+		mustEnqueue(t, s, order(tenant))
+		bring(t, s, "job_"+tenant, tenant, provision.JobFailed)
+	}
+	mustEnqueue(t, s, order("c"))
+	errs := make([]error, 2)
+	atOnce(2, func(i int) { _, errs[i] = s.Retry(t.Context(), []string{"job_a", "job_b"}[i], "op", now) })
+	if (errs[0] == nil) == (errs[1] == nil) {
+		t.Errorf("two retries for one place: %v and %v", errs[0], errs[1])
+	}
+	for _, err := range errs {
+		if err != nil {
+			wantClass(t, "a retry of a job whose node is full", err, provision.Conflict)
+			if next := provision.NextAction(err); !strings.Contains(next, "enqueue-provision") {
+				t.Errorf("it advises %q", next)
+			}
+		}
+	}
+	if n := placed(t, s)["n1"]; n.Tenants != 2 {
+		t.Errorf("%d tenants on a node for 2", n.Tenants)
+	}
 }
 
 // rerun starts runs of ended jobs again, at GitHub.
@@ -234,6 +287,12 @@ func settled(t *testing.T, s store.Store) {
 	tell(t, s, "a", 100, 1)
 	settle(read, false) // it has reported meanwhile
 	running := mustJob(t, s, "job_a")
+	e := event("job_a", "a", "pulumi_up", provision.Started)
+	if _, err := s.AddEvents(t.Context(), []provision.Event{e}, now.Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	settle(running, false) // it is alive
+	running = mustJob(t, s, "job_a")
 	settle(running, true)
 	if j := mustJob(t, s, "job_a"); j.Status != provision.JobFailed || j.Error != "its run is gone" || j.ErrorClass != provision.NotFound {
 		t.Errorf("settled job: %+v", j)

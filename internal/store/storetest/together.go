@@ -158,17 +158,19 @@ func refusedTogether(t *testing.T, s store.Store) {
 	}
 	orders[3].Snapshot = "of another world"
 	orders[5].Answer = func(store.Job) ([]byte, error) { return nil, errors.New("no answer") }
+	orders[6].Decide = func(store.World) placement.Decision { panic("a bug") }
+	orders[7].Answer = func(store.Job) ([]byte, error) { panic("a bug") }
 	for i, err := range together(t, s, orders) {
-		if refused := i == 3 || i == 5; (err != nil) != refused {
+		if refused := i == 3 || i >= 5; (err != nil) != refused {
 			t.Errorf("order %d: %v", i, err)
 		}
 	}
-	if list, err := s.Jobs(t.Context(), store.Filter{}); err != nil || len(list) != 7 {
-		t.Errorf("%d jobs, %v, want 7", len(list), err)
+	if list, err := s.Jobs(t.Context(), store.Filter{}); err != nil || len(list) != 5 {
+		t.Errorf("%d jobs, %v, want 5", len(list), err)
 	}
 	_, err := s.Job(t.Context(), "job_tenant3")
 	wantClass(t, "the job of a refused order", err, provision.NotFound)
-	for _, i := range []int{3, 5} {
+	for _, i := range []int{3, 5, 6, 7} {
 		mustEnqueue(t, s, order(fmt.Sprint("tenant", i)))
 	}
 	if n := placed(t, s)["n1"]; n.Tenants != 2 {
