@@ -48,6 +48,7 @@ func TestProvisionComplete(t *testing.T) {
 	done := provision.Completion{
 		JobID: "job-1", TenantID: "acme-1", Status: provision.JobCompleted, NodeID: "hz-sg-7", Host: "192.0.2.7", Stack: "sg",
 		Hostname: "acme.pregoi.com", RunURL: "https://github.example/runs/4711",
+		Attempt: 1,
 	}
 	failed, cancelled := done, done
 	failed.Status, failed.Error, failed.ErrorClass = provision.JobFailed, "tenant_dns: zone: taken", provision.Conflict
