@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/pregoi/provision-tenant/internal/cloudflare"
 	"github.com/pregoi/provision-tenant/internal/consumer"
 	"github.com/pregoi/provision-tenant/internal/dispatchserver"
 	"github.com/pregoi/provision-tenant/internal/provision"
@@ -23,7 +22,7 @@ type consumeFlags struct {
 	poison, addr                             string
 	once, allowUnknown, machine, allowNoDead bool
 	batch                                    int
-	visibility, idle                         time.Duration
+	visibility, idle, queueGap               time.Duration
 }
 
 // consume dispatches the messages of a queue.
@@ -50,7 +49,12 @@ limits end, longer with each attempt, and long when the token or the workflow is
 which is said loudly and loses no message. A queue without a dead-letter queue deletes what
 has used up its attempts, and is refused.
 
-What could not be sent for now is not pulled. A message is leased for --visibility, and
+What has used up its attempts is recorded too, with what has kept it from its run; the
+last attempt is as late as can be. Let the queue allow 100.
+
+What could not be sent for now is not pulled. Cloudflare is asked something every
+--queue-gap at most: its 1,200 requests in 5 minutes are those of everything that the
+token's owner does. A message is leased for --visibility, and
 what is not done by then is given back. SIGTERM ends it within 7 seconds: what is under
 way is finished, the rest given back at once. With --once it ends when the queue gives no
 more, with a line of figures.
@@ -78,6 +82,7 @@ With --addr it answers /healthz, /readyz, /metrics, and with INTERNAL_API_KEY as
 	flags.StringVar(&f.addr, "addr", "", "`host:port` to answer on (default none)")
 	flags.IntVar(&f.batch, "batch", 10, "messages in one pull, at most 100")
 	flags.DurationVar(&f.visibility, "visibility", 5*time.Minute, "how `long` a message is leased, 1s to 12h")
+	flags.DurationVar(&f.queueGap, "queue-gap", 300*time.Millisecond, "`time` from one request to Cloudflare to the next; 0 for none")
 	flags.DurationVar(&f.idle, "idle", 10*time.Second, "longest `time` between two looks into an empty queue")
 	return cmd
 }
@@ -96,7 +101,8 @@ func (p *program) consumeQueue(ctx context.Context, f consumeFlags) error {
 	}
 	log := p.log(f.machine)
 	queue.Ignored = func(lease, why string) { log.Warn("the queue did not take a settlement", slog.String("why", why)) }
-	if err := deadLetters(ctx, queue, f.allowNoDead, log); err != nil {
+	settings, err := deadLetters(ctx, queue, f.allowNoDead, log)
+	if err != nil {
 		return err
 	}
 	d, err := p.open(ctx, newSender(w), f.pace)
@@ -109,7 +115,7 @@ func (p *program) consumeQueue(ctx context.Context, f consumeFlags) error {
 	c := &consumer.Consumer{
 		Queue: pulled{queue}, Dispatch: d.deliver, Refuse: d.ledger.Refuse, Room: d.room(f.pace),
 		Poison: consumer.Poison(f.poison), AllowUnknown: f.allowUnknown,
-		Batch: f.batch, Visibility: f.visibility, Idle: f.idle, Log: log,
+		MaxRetries: settings.MaxRetries, Gap: f.queueGap, Batch: f.batch, Visibility: f.visibility, Idle: f.idle, Log: log,
 	}
 	d.watch(c.Stats)
 	return p.consuming(ctx, f, c, d, log)
@@ -162,71 +168,4 @@ func (p *program) summary(s consumer.Stats, began time.Time, f consumeFlags, log
 		fmt.Fprintf(p.out, "%d messages: %d have their run (%d had it already), %d given back, %d poison; %d left in the queue; %s\n",
 			s.Pulled, s.Acked, s.Known, s.Retried(), s.Poisoned, s.Backlog, time.Since(began).Round(time.Millisecond))
 	}
-}
-
-// queue is the queue that the environment names.
-func (p *program) queue(f consumeFlags) (*cloudflare.Queue, error) {
-	switch {
-	case f.poison != string(consumer.Ack) && f.poison != string(consumer.Leave):
-		return nil, provision.Errorf(provision.Invalid, "--poison %q is neither ack nor leave", f.poison)
-	case f.batch < 1 || f.batch > 100:
-		return nil, provision.Errorf(provision.Invalid, "--batch %d is not from 1 to 100", f.batch)
-	case f.visibility < time.Second || f.visibility > 12*time.Hour:
-		return nil, provision.Errorf(provision.Invalid, "--visibility %s is not from 1s to 12h", f.visibility)
-	case f.idle < time.Second:
-		return nil, provision.Errorf(provision.Invalid, "--idle %s is less than a second: each look is billed", f.idle)
-	}
-	values := make([]string, 3)
-	for i, name := range []string{"CLOUDFLARE_ACCOUNT_ID", "CLOUDFLARE_QUEUE_ID", "CLOUDFLARE_API_TOKEN"} {
-		if values[i] = p.getenv(name); values[i] == "" {
-			class := provision.Invalid
-			if i == 2 {
-				class = provision.Denied
-			}
-			return nil, &provision.Error{Class: class, Text: name + " is not set", Next: "see dispatcher consume --help"}
-		}
-	}
-	return &cloudflare.Queue{BaseURL: p.getenv("CLOUDFLARE_API_BASE_URL"), AccountID: values[0], ID: values[1], Token: values[2]}, nil
-}
-
-// deadLetters refuses a queue that loses messages, unless that is allowed.
-func deadLetters(ctx context.Context, q *cloudflare.Queue, allowed bool, log *slog.Logger) error {
-	settings, err := q.Consumer(ctx)
-	if err != nil {
-		return err
-	}
-	if settings.DeadLetterQueue == "" {
-		if !allowed {
-			return &provision.Error{Class: provision.Invalid,
-				Text: fmt.Sprintf("Cloudflare queue %s has no dead-letter queue: it deletes a message after %d attempts", q.ID, settings.MaxRetries),
-				Next: "give its consumer one: wrangler queues consumer http add QUEUE --dead-letter-queue NAME --message-retries 100; or allow it with --allow-no-dead-letter-queue"}
-		}
-		log.Warn("the queue has no dead-letter queue: it deletes what has used up its attempts", slog.Int("attempts", settings.MaxRetries))
-	}
-	if settings.MaxRetries < 10 {
-		log.Warn("the queue allows few attempts: an outage of some hours uses them up", slog.Int("attempts", settings.MaxRetries))
-	}
-	return nil
-}
-
-// pulled is a queue at Cloudflare as a consumer knows it.
-type pulled struct{ *cloudflare.Queue }
-
-// Pull implements [consumer.Queue].
-func (q pulled) Pull(ctx context.Context, n int, visibility time.Duration) (consumer.Batch, error) {
-	b, err := q.Queue.Pull(ctx, n, visibility)
-	out := consumer.Batch{Backlog: b.Backlog, Messages: make([]consumer.Message, len(b.Messages))}
-	for i, m := range b.Messages {
-		out.Messages[i] = consumer.Message(m)
-	}
-	return out, err
-}
-
-// Settle implements [consumer.Queue].
-func (q pulled) Settle(ctx context.Context, acks []string, retries []consumer.Retry) error {
-	list := make([]cloudflare.Retry, len(retries))
-	for i, r := range retries {
-		list[i] = cloudflare.Retry(r)
-	}
-	return q.Queue.Settle(ctx, acks, list)
 }

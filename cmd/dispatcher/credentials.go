@@ -24,7 +24,7 @@ func (p *program) credentials() (token string, app *github.App, err error) {
 	}
 	switch len(missing) {
 	case len(appSettings):
-		return token, nil, nil
+		return token, nil, sendable("GITHUB_TOKEN", token)
 	case 0:
 	default:
 		return "", nil, &provision.Error{Class: provision.Invalid, Text: strings.Join(missing, " and ") + " is not set, and the rest of a GitHub App is",
@@ -46,4 +46,14 @@ func authorised(w github.Workflow) error {
 	}
 	return &provision.Error{Class: provision.Denied, Text: "GITHUB_TOKEN is not set",
 		Next: "set it to a token that may write actions and read contents of " + w.Repo + ", or set GITHUB_APP_ID, GITHUB_APP_INSTALLATION_ID and GITHUB_APP_PRIVATE_KEY"}
+}
+
+// sendable is an error if a token cannot stand in a header: part of something else was
+// copied with it.
+func sendable(name, token string) error {
+	if !strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return nil
+	}
+	return &provision.Error{Class: provision.Denied, Text: name + " holds a space, an end of line, or another character that no token has",
+		Next: "set " + name + " to the token alone"}
 }

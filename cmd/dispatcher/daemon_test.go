@@ -149,6 +149,24 @@ func TestServeKill(t *testing.T) {
 	l.post(base+"/dispatch", string(labMessage(3)), 200)
 }
 
+// An operator who has a job done once more gets one more run, however often it is asked for.
+func TestServeAttempt(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, cloudflare.QueueOptions{}, github.Unlimited())
+	base := l.listening(l.start(append([]string{"serve", "--json", "--addr", "127.0.0.1:0"}, unlimited...)...))
+	first := string(labMessage(0))
+	second := strings.Replace(first, "{", `{"attempt":"2",`, 1)
+	for _, body := range []string{first, first, second, second, first} {
+		l.post(base+"/dispatch", body, 200)
+	}
+	if text := l.get(base + "/jobs/job-0"); !strings.Contains(text, `"attempt":2`) {
+		t.Error(text)
+	}
+	if n := l.perJob()["job-0"]; n != 2 {
+		t.Errorf("%d runs", n)
+	}
+}
+
 // 500 messages in an hour do not cost 500 reads of the workflow file.
 func TestWorkflowIsCached(t *testing.T) {
 	t.Parallel()
@@ -179,7 +197,7 @@ func TestThroughput(t *testing.T) {
 	l := newLab(t, cloudflare.QueueOptions{}, github.Unlimited())
 	l.send(0, jobs)
 	began := time.Now()
-	p := l.start(append([]string{"consume", "--json", "--batch", "100", "--addr", "127.0.0.1:0"}, unlimited...)...)
+	p := l.start(append([]string{"consume", "--json", "--queue-gap", "0", "--batch", "100", "--addr", "127.0.0.1:0"}, unlimited...)...)
 	l.emptied(2 * time.Hour)
 	took := time.Since(began)
 	now, most := l.memory(p)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pregoi/provision-tenant/internal/dispatch"
+	"github.com/pregoi/provision-tenant/internal/dispatch/sqliteledger"
 	"github.com/pregoi/provision-tenant/internal/github"
 	"github.com/pregoi/provision-tenant/internal/provision"
 	"github.com/spf13/cobra"
@@ -72,6 +73,9 @@ was cancelled. It is 5 too when --timeout is over, and the run goes on.`,
 }
 
 func (p *program) dispatchMessage(ctx context.Context, f dispatchFlags, args []string) error {
+	if f.timeout < 0 {
+		return provision.Errorf(provision.Invalid, "--timeout %s is less than 0", f.timeout)
+	}
 	job, err := p.message(args, f.allowUnknown)
 	if err != nil {
 		return err
@@ -91,7 +95,9 @@ func (p *program) dispatchMessage(ctx context.Context, f dispatchFlags, args []s
 	if err != nil {
 		return err
 	}
-	defer ledger.Close()
+	if _, file := ledger.(*sqliteledger.Ledger); !file {
+		defer ledger.Close()
+	} // Closing a file tidies it up, which takes as long as a dispatch. What is saved is saved.
 	s.Ledger, s.RetryRejected = ledger, f.retry
 	if err := f.pace.set(s.Dispatcher, ledger); err != nil {
 		return err

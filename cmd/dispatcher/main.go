@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"unicode"
 
 	"github.com/pregoi/provision-tenant/internal/provision"
 	"github.com/spf13/cobra"
@@ -71,13 +72,23 @@ Exit status: 0 done; 1 internal; 2 bad input or usage; 3 not authorised; 4 confl
 
 // explain says what went wrong: one line, or one for each wrong field, and the next thing to do.
 func (p *program) explain(err error) {
-	text := err.Error()
+	text := printable(err.Error())
 	if fields := provision.FieldErrors(err); len(fields) > 1 {
-		before, _, _ := strings.Cut(text, fields[0].Error())
+		before, _, _ := strings.Cut(text, printable(fields[0].Error()))
 		text = fmt.Sprintf("%s%d fields are wrong", before, len(fields))
 		for _, f := range fields {
-			text += "\n  " + f.Error()
+			text += "\n  " + printable(f.Error())
 		}
 	}
-	fmt.Fprintf(p.errs, "dispatcher: %s\nnext: %s\n", text, provision.NextAction(err))
+	fmt.Fprintf(p.errs, "dispatcher: %s\nnext: %s\n", text, printable(provision.NextAction(err)))
+}
+
+// printable returns text of unknown origin without what a terminal would obey.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, s)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"math"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -70,7 +71,7 @@ func (s *sender) room(f paceFlags) func(ctx context.Context, ahead time.Duration
 		if soon := min(aheadTime, ahead/3); state.NextWrite.After(now.Add(soon)) {
 			return 0, state.NextWrite.Add(-soon), nil
 		}
-		n := 100
+		n := math.MaxInt32
 		if f.gap > 0 {
 			n = min(n, int(ahead/f.gap))
 		}

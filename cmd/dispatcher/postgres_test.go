@@ -36,7 +36,7 @@ func TestTwoOnPostgres(t *testing.T) {
 	})
 	const jobs = 200
 	l.send(0, jobs)
-	args := append([]string{"consume", "--json", "--visibility", "5s", "--lease", "1s", "--window", "1s", "--idle", "1s", "--batch", "5"}, unlimited...)
+	args := append([]string{"consume", "--json", "--visibility", "5s", "--lease", "1s", "--window", "1s", "--idle", "1s", "--queue-gap", "0", "--batch", "5"}, unlimited...)
 	a := l.start(args...)
 	lives := []*life{l.start(args...)}
 	tick := time.NewTicker(600 * time.Millisecond)

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"regexp"
-	"strings"
 	"time"
 
 	"github.com/pregoi/provision-tenant/internal/dispatch"
@@ -67,49 +65,24 @@ func (s *sender) told(request string, err error) {
 	}
 }
 
-// deliver is Once for messages that are delivered again until they are done. What GitHub
-// has refused for a reason that lies in the workflow, and is recorded, is sent again:
-// somebody may have mended it. An Invalid error is one of this very message.
+// deliver is Once for messages that are delivered again until they are done: where GitHub
+// refuses what the file has declared a minute ago, the file is read again.
 func (s *sender) deliver(ctx context.Context, job provision.Job) (dispatch.Result, error) {
+	result, err := s.Once(ctx, job)
+	if result.Recorded || provision.ClassOf(err) != provision.Invalid || len(provision.FieldErrors(err)) > 0 {
+		return result, err // nobody, or not GitHub, has refused it now
+	}
+	changed := false
+	e := s.Pace.Read(ctx, func(ctx context.Context) (err error) {
+		changed, err = s.source.reread(ctx)
+		return err
+	})
+	if e != nil || !changed {
+		return result, err
+	}
 	again := *s.Dispatcher
 	again.RetryRejected = true
-	before, err := s.Ledger.Load(ctx, job.ID)
-	if err != nil {
-		return dispatch.Result{}, err
-	}
-	d := s.Dispatcher
-	if before.State == dispatch.Declined && ours(before.Class, before.Reason) {
-		d = &again
-	}
-	result, err := d.Once(ctx, job)
-	if err == nil || result.Recorded || provision.ClassOf(err) != provision.Invalid {
-		return result, asOurs(err)
-	}
-	// GitHub refuses what the file has declared a minute ago.
-	if changed, e := s.source.reread(ctx); e != nil || !changed {
-		return result, asOurs(err)
-	}
-	result, err = again.Once(ctx, job)
-	return result, asOurs(err)
-}
-
-// refusal finds the words of GitHub in a refusal of a whole request.
-var refusal = regexp.MustCompile(`: 4(?:00|22) (.*)`)
-
-// ours reports whether what GitHub finds invalid is about the workflow, and not about what
-// one message says, which speaks of its inputs.
-func ours(class provision.Class, reason string) bool {
-	words := refusal.FindStringSubmatch(reason)
-	return class == provision.Invalid && words != nil && !strings.Contains(words[1], "input")
-}
-
-// asOurs makes an Invalid error that is ours a NotFound one: what is named is not there to
-// be started.
-func asOurs(err error) error {
-	if err == nil || !ours(provision.ClassOf(err), err.Error()) {
-		return err
-	}
-	return &provision.Error{Class: provision.NotFound, Text: err.Error(), Next: provision.NextAction(err), Err: err}
+	return again.Once(ctx, job)
 }
 
 // withGrace returns a context that ends as ctx does, but so much later when ctx is cancelled.

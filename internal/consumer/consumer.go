@@ -72,8 +72,9 @@ type Consumer struct {
 	// Dispatch starts the run of a job, once however often it is called, as
 	// [dispatch.Dispatcher.Once] does. When ctx ends it begins nothing more.
 	Dispatch func(ctx context.Context, job provision.Job) (dispatch.Result, error)
-	// Refuse records why a message was poison; nil for nobody. A message whose reason was
-	// not recorded stays in the queue.
+	// Refuse records why a message was poison, or what has kept one from becoming a run that
+	// the queue does not deliver again; nil for nobody. Poison whose reason was not recorded
+	// stays in the queue.
 	Refuse func(context.Context, dispatch.Refusal) error
 	// Room says how many requests may be sent in the time that lies ahead, those of the
 	// messages held included, and, when that is none, from when on. An error, such as
@@ -84,12 +85,18 @@ type Consumer struct {
 	Poison       Poison // empty for Ack
 	AllowUnknown bool   // ignore fields that a message does not have
 
+	// MaxRetries is the attempt of a message after which the queue does not deliver it again;
+	// 0 for none.
+	MaxRetries int
+	// Gap is the time from one request to the queue to the next; 0 for none.
+	Gap time.Duration
+
 	// Batch is how many messages are pulled at once, 100 at most. 0 for 10.
 	Batch int
 	// Held is how many are held at once; 0 for twice a batch.
 	Held int
 	// Visibility is how long a message is leased. A tenth of it, 30 seconds at most, is
-	// kept for giving back what is not done. 0 for 5 minutes.
+	// kept for giving back what is not done. 0 for 5 minutes; 12 hours at most.
 	Visibility time.Duration
 	// Idle is the longest pause between two looks into an empty queue, each of which is
 	// billed. 0 for 10 seconds.
@@ -113,15 +120,22 @@ func (c *Consumer) Empty(ctx context.Context) error { return c.start(ctx, true) 
 
 // limits of a queue.
 const (
-	maxBatch = 100
-	maxDelay = 12 * time.Hour
+	maxBatch      = 100
+	maxDelay      = 12 * time.Hour
+	maxVisibility = 12 * time.Hour
+	// retention is how long a queue keeps a message, however often it is delivered, unless it
+	// is set to keep it longer.
+	// https://developers.cloudflare.com/queues/platform/limits/
+	retention = 4 * 24 * time.Hour
 )
 
 func (c *Consumer) batch() int { return min(cmp.Or(c.Batch, 10), maxBatch) }
 
 func (c *Consumer) holds() int { return max(cmp.Or(c.Held, 2*c.batch()), c.batch()) }
 
-func (c *Consumer) visibility() time.Duration { return cmp.Or(c.Visibility, 5*time.Minute) }
+func (c *Consumer) visibility() time.Duration {
+	return min(cmp.Or(c.Visibility, 5*time.Minute), maxVisibility)
+}
 
 // workTime is how much of a lease is for work.
 func (c *Consumer) workTime() time.Duration {

@@ -222,7 +222,7 @@ func TestFault(t *testing.T) {
 	for _, known := range []bool{false, true} { // whether Room sees it
 		synctest.Test(t, func(t *testing.T) {
 			s := newSite(100)
-			s.q.maxRetries = 3
+			s.q.maxRetries, s.MaxRetries = 3, 3
 			mended := time.Now().Add(3 * time.Hour)
 			fault := func() error {
 				if time.Now().Before(mended) {
@@ -234,7 +234,7 @@ func TestFault(t *testing.T) {
 			if known {
 				s.Room = func(context.Context, time.Duration) (int, time.Time, error) { return 10, time.Time{}, fault() }
 			}
-			s.during(t, 12*time.Hour)
+			s.during(t, 24*time.Hour)
 			s.want(t, 0, 0)
 			lost := len(s.at) - 100
 			if len(s.done) != 100 || known && lost != 0 || lost > 50 {
@@ -369,8 +369,8 @@ func TestStop(t *testing.T) {
 func TestStopWhilePulling(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(5)
-		s.q.lag = 500 * time.Millisecond
-		if took := s.during(t, 300*time.Millisecond); took > time.Second {
+		s.q.lag = 2 * time.Second
+		if took := s.during(t, 300*time.Millisecond); took > 2*time.Second {
 			t.Errorf("took %v to end", took)
 		}
 		s.want(t, 5, 0)
@@ -378,7 +378,7 @@ func TestStopWhilePulling(t *testing.T) {
 			t.Error("it was dispatched after the end")
 		}
 		s.q.lag = time.Hour
-		if took := s.during(t, 300*time.Millisecond); took > 2*time.Second {
+		if took := s.during(t, 300*time.Millisecond); took > 3*time.Second {
 			t.Errorf("took %v to end with a queue that hangs", took)
 		}
 	})

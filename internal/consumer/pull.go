@@ -19,8 +19,17 @@ func (r *run) pull(ctx, pulling context.Context) error {
 		if err != nil {
 			return err
 		}
+		if failed > 0 { // an answer that is lost costs an attempt of each message in it
+			n = 1
+		}
+		if err := sleep(ctx, time.Until(r.slot())); err != nil {
+			return err
+		}
 		began, done := time.Now(), r.done()
 		batch, err := r.Queue.Pull(pulling, n, r.visibility())
+		if err == nil {
+			failed = 0
+		}
 		switch {
 		case err != nil && ctx.Err() != nil:
 			return ctx.Err()
@@ -28,10 +37,10 @@ func (r *run) pull(ctx, pulling context.Context) error {
 			failed++
 			err = r.failed(ctx, err, failed)
 		case len(batch.Messages) > 0:
-			empty, failed = 0, 0
+			empty = 0
 			r.begin(ctx, batch, began)
 		case !r.once:
-			empty, failed = empty+1, 0
+			empty++
 			r.begin(ctx, batch, began)
 			err = sleep(ctx, r.idle(empty))
 		case !done: // what is held may come back yet
@@ -58,7 +67,7 @@ func (r *run) begin(ctx context.Context, batch Batch, then time.Time) {
 		s.Pulled += len(batch.Messages)
 		s.Backlog, s.LastPull = batch.Backlog, then
 	})
-	r.take(len(batch.Messages), 0)
+	r.take(len(batch.Messages))
 	for _, m := range batch.Messages {
 		r.judging.Add(1)
 		go r.work(ctx, m, then.Add(r.visibility()))
@@ -96,7 +105,7 @@ func (r *run) state() (held int, resume time.Time, fault error) {
 func (r *run) done() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.held+r.told == 0
+	return r.held == 0
 }
 
 // wait waits until enough says yes, or for d.
@@ -153,7 +162,10 @@ func (r *run) room(ctx context.Context) (int, error) {
 		case p.n > 0:
 			return p.n, nil
 		default: // those that are held need all the room there is
-			wait = time.Second
+			before, _, _ := r.state()
+			if err := r.wait(ctx, time.Second, func() bool { held, _, _ := r.state(); return held < before }); err != nil {
+				return 0, err
+			}
 		}
 		if err := sleep(ctx, wait); err != nil {
 			return 0, err

@@ -15,7 +15,8 @@ import (
 // A queue is one in memory, with leases that end, attempts that are counted, and a
 // dead-letter queue.
 type queue struct {
-	maxRetries int // 0 for none
+	maxRetries int           // the attempt after which a message is dead; 0 for none
+	retention  time.Duration // 0 for ever
 
 	mu       sync.Mutex
 	messages []*item
@@ -26,6 +27,7 @@ type queue struct {
 	settles  int
 	late     int // settled after their lease
 	fail     func(call string) error
+	lose     func() error  // after the effect of a pull
 	lag      time.Duration // between the effect of a pull and its answer
 	hang     bool          // calls never end
 }
@@ -34,6 +36,7 @@ type item struct {
 	id       string
 	body     []byte
 	attempts int
+	sent     time.Time
 	visible  time.Time
 	lease    string
 	broken   error
@@ -46,7 +49,7 @@ func (q *queue) put(bodies ...string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, b := range bodies {
-		q.messages = append(q.messages, &item{id: fmt.Sprint("m", q.issued), body: []byte(b)})
+		q.messages = append(q.messages, &item{id: fmt.Sprint("m", q.issued), body: []byte(b), sent: time.Now()})
 		q.issued++
 	}
 }
@@ -64,6 +67,9 @@ func (q *queue) trouble(ctx context.Context, call string) error {
 
 func (q *queue) Pull(ctx context.Context, n int, visibility time.Duration) (consumer.Batch, error) {
 	b, err := q.pull(ctx, n, visibility)
+	if err == nil && q.lose != nil {
+		err = q.lose()
+	}
 	select {
 	case <-time.After(q.lag):
 		return b, err
@@ -86,7 +92,11 @@ func (q *queue) pull(ctx context.Context, n int, visibility time.Duration) (cons
 		if len(b.Messages) == n || time.Now().Before(m.visible) {
 			continue
 		}
-		if q.maxRetries > 0 && m.attempts > q.maxRetries {
+		if q.retention > 0 && time.Since(m.sent) >= q.retention {
+			q.remove(m)
+			continue
+		}
+		if q.maxRetries > 0 && m.attempts >= q.maxRetries {
 			q.dead = append(q.dead, m)
 			q.remove(m)
 			continue
@@ -98,7 +108,7 @@ func (q *queue) pull(ctx context.Context, n int, visibility time.Duration) (cons
 			q.leases = map[string]*item{}
 		}
 		q.leases[m.lease] = m
-		b.Messages = append(b.Messages, consumer.Message{ID: m.id, Lease: m.lease, Attempts: m.attempts, Body: m.body, Unreadable: m.broken})
+		b.Messages = append(b.Messages, consumer.Message{ID: m.id, Lease: m.lease, Attempts: m.attempts, At: m.sent, Body: m.body, Unreadable: m.broken})
 	}
 	return b, nil
 }

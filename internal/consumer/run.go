@@ -20,9 +20,9 @@ type run struct {
 	judging  sync.WaitGroup
 
 	mu     sync.Mutex
-	held   int           // messages that somebody works on
-	told   int           // verdicts that the queue does not know yet
-	moved  chan struct{} // told that one of them has become less
+	held   int           // messages that somebody works on, or whose verdict the queue does not know
+	next   time.Time     // no request to the queue before that
+	moved  chan struct{} // told that held has become less
 	fault  error         // of all messages; nil since the last run that was started
 	faults int           // in a row
 	resume time.Time     // before that no message is tried with the fault
@@ -67,22 +67,31 @@ func (c *Consumer) start(ctx context.Context, once bool) error {
 }
 
 // pullTime is how long a pull that is under way may take when the run is to end.
-const pullTime = time.Second
+const pullTime = 2 * time.Second
 
-// take counts n more messages as held, and m more verdicts as untold.
-func (r *run) take(n, m int) {
+// take counts n more messages as held.
+func (r *run) take(n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.held, r.told = r.held+n, r.told+m
+	r.held += n
 	held := r.held
 	r.count(func(s *Stats) { s.Held = held })
-	if n >= 0 && m >= 0 {
-		return
-	}
 	select {
 	case r.moved <- struct{}{}:
 	default:
 	}
+}
+
+// slot takes the next time at which the queue may be asked something.
+func (r *run) slot() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	at := time.Now()
+	if r.next.After(at) {
+		at = r.next
+	}
+	r.next = at.Add(r.Gap)
+	return at
 }
 
 // work sees to one message until its verdict, which comes in time for its lease.
@@ -110,13 +119,17 @@ func (r *run) work(ctx context.Context, m Message, lease time.Time) {
 		v = r.released(r.log().With(slog.String("message_id", m.ID)), m, soon())
 	}
 	r.learn(v)
-	r.take(0, 1)
+	if r.last(m, v) {
+		r.spent(ctx, m, v)
+	}
+	v.told = make(chan struct{})
 	r.verdicts <- v
+	<-v.told
 	select {
 	case <-finished:
 	case <-r.cut: // the process ends before it
 	}
-	r.take(-1, 0)
+	r.take(-1)
 }
 
 // learn takes a fault of all messages from a verdict, or that there is none any more.
@@ -124,8 +137,8 @@ func (r *run) learn(v verdict) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch now := time.Now(); {
-	case v.ack:
-		r.fault, r.faults = nil, 0
+	case v.began:
+		r.fault, r.faults, r.resume = nil, 0, time.Time{}
 	case v.fault != nil && !now.Before(r.resume): // not the others of the same pull
 		r.faults++
 		r.resume = now.Add(growing(30*time.Second, 10*time.Minute, r.faults))
@@ -133,85 +146,6 @@ func (r *run) learn(v verdict) {
 	case v.fault != nil:
 		r.fault = v.fault
 	}
-}
-
-// settle tells the queue the verdicts, many at once, until there are no more.
-func (r *run) settle(ctx context.Context) error {
-	var lost error
-	for v := range r.verdicts {
-		list := r.gather(v)
-		var acks []string
-		var retries []Retry
-		for _, v := range list {
-			if v.ack {
-				acks = append(acks, v.lease)
-			} else {
-				retries = append(retries, Retry{Lease: v.lease, Delay: v.delay})
-			}
-		}
-		err := r.tell(ctx, acks, retries)
-		r.take(0, -len(list))
-		if err != nil {
-			// Their leases end by themselves, and the ledger knows what was started.
-			r.log().Error("not settled", slog.Int("messages", len(list)), slog.String("error", err.Error()))
-			if ctx.Err() != nil || r.once {
-				lost = provision.Errorf(provision.Busy, "the queue was not told what became of %d messages, and will deliver them again: %w", len(list), err)
-			}
-			continue
-		}
-		r.count(func(s *Stats) {
-			for _, v := range list {
-				v.count(s)
-			}
-		})
-	}
-	return lost
-}
-
-// gatherTime is how long a verdict waits for others.
-const gatherTime = 50 * time.Millisecond
-
-// gather returns v and those that come soon after it.
-func (r *run) gather(v verdict) []verdict {
-	list := []verdict{v}
-	t := time.NewTimer(gatherTime)
-	defer t.Stop()
-	for len(list) < maxBatch {
-		select {
-		case v, ok := <-r.verdicts:
-			if !ok {
-				return list
-			}
-			list = append(list, v)
-		case <-t.C:
-			return list
-		}
-	}
-	return list
-}
-
-// tell settles, more than once if it must: a late word is better than none.
-func (r *run) tell(ctx context.Context, acks []string, retries []Retry) error {
-	for try := 1; ; try++ {
-		err := r.Queue.Settle(ctx, acks, retries)
-		if err == nil {
-			return nil
-		}
-		r.count(func(s *Stats) { s.QueueErrors++ })
-		if try == 5 || !provision.Retryable(err) || sleep(ctx, pause(err, try)) != nil {
-			return err
-		}
-	}
-}
-
-// pause is how long to leave the queue alone after an error: as it says, or growing.
-func pause(err error, try int) time.Duration {
-	d := growing(time.Second, time.Minute, try)
-	var told interface{ NotBefore() time.Time }
-	if errors.As(err, &told) {
-		d = max(d, min(time.Until(told.NotBefore()), time.Hour))
-	}
-	return d
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -17,6 +17,7 @@ type Stats struct {
 	// Messages given back: until a time that is known, because of a fault of all messages,
 	// after another error, and because the process ends or their lease does.
 	Later, Faulted, Failed, Released int
+	Spent                            int // messages given back that may not be delivered again; part of those above
 	QueueErrors                      int // failed requests to the queue
 	LastPull                         time.Time
 }

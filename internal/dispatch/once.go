@@ -33,7 +33,7 @@ func (d *Dispatcher) Once(ctx context.Context, job provision.Job) (Result, error
 	if err != nil {
 		err = fmt.Errorf("job %s: %w", job.ID, err)
 	}
-	return Result{Run: run, Recorded: !v.active}, err
+	return Result{Run: run, Recorded: v.known}, err
 }
 
 // A delivery is one call of Once.
@@ -44,6 +44,7 @@ type delivery struct {
 	until  time.Time // the end of its patience
 	inputs map[string]any
 	active bool // it has sent or found something
+	known  bool // the record said how it ended, before it was active
 	again  bool // the request is being sent differently
 	polls  int
 }
@@ -94,8 +95,10 @@ func (v *delivery) step(ctx context.Context, r Record) (Run, error) {
 	now := time.Now()
 	switch {
 	case r.State == Done:
+		v.known = !v.active
 		return r.Run, nil
 	case r.State == Declined && (v.active || !v.RetryRejected):
+		v.known = !v.active
 		return Run{}, &provision.Error{Class: r.Class, Text: r.Reason, Next: r.Next}
 	case r.State == Sending && now.Before(r.Until):
 		return Run{}, v.pause(ctx, r, earliest(r.Until, now.Add(v.backoff())),

@@ -183,7 +183,7 @@ func TestOnce(t *testing.T) {
 				return dispatch.Run{}, limited{provision.Errorf(provision.Busy, "slow down"), at}
 			}
 			for range 3 {
-				if l, ok := later(b.want(t, dispatch.Result{Recorded: b.starts > 0}, dispatch.Limited)); !ok || !l.At.Equal(at) {
+				if l, ok := later(b.want(t, dispatch.Result{}, dispatch.Limited)); !ok || !l.At.Equal(at) {
 					t.Errorf("later: %+v", l)
 				}
 			}
@@ -227,7 +227,7 @@ func TestOnce(t *testing.T) {
 			b.Find = nil
 			b.start = func(context.Context) (dispatch.Run, error) { return dispatch.Run{}, gone }
 			for range 3 {
-				b.want(t, dispatch.Result{Recorded: b.starts > 0}, dispatch.Ambiguous)
+				b.want(t, dispatch.Result{}, dispatch.Ambiguous)
 				time.Sleep(time.Hour)
 			}
 			b.asked(t, 1, 0)
@@ -342,7 +342,7 @@ func TestOnce(t *testing.T) {
 					}
 				}
 			}
-			b.want(t, dispatch.Result{Recorded: true}, dispatch.Limited)
+			b.want(t, dispatch.Result{}, dispatch.Limited)
 			if r := b.record(t); r.State != dispatch.Waiting || time.Until(r.Until) != time.Hour {
 				t.Errorf("record: %+v", r)
 			}
@@ -395,7 +395,7 @@ func TestOnce(t *testing.T) {
 		},
 		"no ledger, no request": func(t *testing.T, b *bench) {
 			b.Ledger = broken{}
-			if err := b.want(t, dispatch.Result{Recorded: true}, dispatch.Limited); !errors.Is(err, errLedger) {
+			if err := b.want(t, dispatch.Result{}, dispatch.Limited); !errors.Is(err, errLedger) {
 				t.Errorf("err = %v", err)
 			}
 			b.asked(t, 0, 0)
@@ -404,7 +404,7 @@ func TestOnce(t *testing.T) {
 			b.Inputs = func(context.Context, provision.Job) (map[string]any, error) {
 				return nil, provision.Errorf(provision.Invalid, "wrong")
 			}
-			b.want(t, dispatch.Result{Recorded: true}, dispatch.Rejected)
+			b.want(t, dispatch.Result{}, dispatch.Rejected)
 			if r := b.record(t); r.Version != 0 {
 				t.Errorf("record: %+v", r)
 			}

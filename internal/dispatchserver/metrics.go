@@ -132,6 +132,7 @@ func queueOf(read func() consumer.Stats) prometheus.Collector {
 		count("queue_pulled_total", "Messages delivered.", func(s stats) int { return s.Pulled }),
 		count("queue_acked_total", "Messages acknowledged because their run is on record.", func(s stats) int { return s.Acked }),
 		count("queue_poisoned_total", "Messages that can never become a run.", func(s stats) int { return s.Poisoned }),
+		count("queue_spent_total", "Messages given back at what may be their last attempt.", func(s stats) int { return s.Spent }),
 		retry("later", func(s stats) int { return s.Later }),
 		retry("fault", func(s stats) int { return s.Faulted }),
 		retry("error", func(s stats) int { return s.Failed }),

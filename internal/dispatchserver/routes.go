@@ -46,16 +46,16 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) error {
 	switch {
 	case record.Version > 0 && record.Hash != dispatch.Fingerprint(job):
 		return contradicts()
-	case record.State == dispatch.Done && max(1, job.Attempt) <= max(1, record.Attempt):
+	case has(record, job):
 		writeJSON(w, http.StatusOK, answerOf(job.ID, dispatch.Result{Run: record.Run, Recorded: true}))
 		return nil
 	}
-	word, stop := s.listen(job.ID) // before a worker can have said it
+	word, stop := s.listen(job) // before a worker can have said it
 	defer stop()
 	if err := s.keep(ctx, job); err != nil {
 		return err
 	}
-	v := s.await(ctx, word)
+	v := s.await(ctx, word, job)
 	switch {
 	case v.err == nil && v.done:
 		writeJSON(w, http.StatusOK, answerOf(job.ID, v.result))
@@ -96,23 +96,15 @@ func (s *Server) keep(ctx context.Context, job provision.Job) error {
 		return &statusError{http.StatusTooManyRequests, time.Minute,
 			provision.Errorf(provision.Busy, "%d messages wait to be sent already", n)}
 	}
-	for {
-		kept, err := s.Inbox.Keep(ctx, dispatch.Kept{Message: job.Message(), Due: time.Now()})
-		if err != nil {
-			return err
-		}
-		was, err := kept.Message.Job()
-		switch {
-		case err != nil || dispatch.Fingerprint(was) != dispatch.Fingerprint(job):
-			return contradicts()
-		case was.Attempt >= job.Attempt:
-			s.notify()
-			return nil
-		}
-		if err := s.Inbox.Drop(ctx, job.ID); err != nil { // a later attempt takes its place
-			return err
-		}
+	kept, err := s.Inbox.Keep(ctx, dispatch.Kept{Message: job.Message(), Due: time.Now()})
+	if err != nil {
+		return err
 	}
+	if was, err := kept.Message.Job(); err != nil || dispatch.Fingerprint(was) != dispatch.Fingerprint(job) {
+		return contradicts()
+	}
+	s.notify()
+	return nil
 }
 
 // A jobView is what GET /jobs/{job_id} answers.
@@ -124,7 +116,8 @@ type jobView struct {
 }
 
 type queuedView struct {
-	Due time.Time `json:"due"` // when it is looked at next
+	Attempt int       `json:"attempt"` // from 1
+	Due     time.Time `json:"due"`     // when it is looked at next
 }
 
 // job answers what is known of a job.
@@ -146,7 +139,7 @@ func (s *Server) job(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		if ok {
-			v.Queued = &queuedView{Due: kept.Due.UTC()}
+			v.Queued = &queuedView{Attempt: attempt(kept), Due: kept.Due.UTC()}
 		}
 	}
 	if v.Record == nil && v.Queued == nil {
@@ -154,6 +147,15 @@ func (s *Server) job(w http.ResponseWriter, r *http.Request) error {
 	}
 	writeJSON(w, http.StatusOK, v)
 	return nil
+}
+
+// attempt is which attempt of its job is kept, from 1.
+func attempt(k dispatch.Kept) int {
+	n, err := strconv.Atoi(k.Message.Attempt)
+	if err != nil {
+		return 1
+	}
+	return max(1, n)
 }
 
 // refusals answers the latest messages that can never become a run.

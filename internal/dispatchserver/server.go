@@ -33,7 +33,7 @@ type Server struct {
 	over chan struct{} // closed when nothing more is waited for
 
 	mu      sync.Mutex
-	waiters map[string][]chan verdict // by job_id: those who want to know
+	waiters map[string][]*waiter // by job_id: those who want to know
 }
 
 // Config is what a Server needs.
@@ -74,7 +74,7 @@ func New(c Config) (*Server, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{Config: c, wake: make(chan struct{}, 1), over: make(chan struct{}), waiters: map[string][]chan verdict{}}, nil
+	return &Server{Config: c, wake: make(chan struct{}, 1), over: make(chan struct{}), waiters: map[string][]*waiter{}}, nil
 }
 
 // shutdownTime is how long requests that are being served may still take, and after that

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -238,6 +239,58 @@ func TestQueued(t *testing.T) {
 	p.start = nil
 	p.serve()
 	p.until("/jobs/job-1", func(v map[string]any) bool { return state(v) == "accepted" && v["queued"] == nil })
+}
+
+// What another process does with a job is told as well.
+func TestOther(t *testing.T) {
+	p := newPlace(t)
+	p.adjust = func(c *dispatchserver.Config) {
+		c.Wait = 10 * time.Second
+		c.Dispatch = func(ctx context.Context, job provision.Job) (dispatch.Result, error) {
+			r := dispatch.Record{JobID: job.ID, Hash: dispatch.Fingerprint(job), State: dispatch.Done, Run: dispatch.Run{ID: 9}}
+			if ok, err := p.ledger.Save(ctx, r); !ok || err != nil {
+				t.Error(ok, err)
+			}
+			<-ctx.Done() // this process knows nothing of it
+			return dispatch.Result{}, ctx.Err()
+		}
+	}
+	p.serve()
+	if _, v := p.want(200, "POST", "/dispatch", message("job-1", "acme")); v["run_id"] != 9.0 || v["recorded"] != true {
+		t.Errorf("answer: %v", v)
+	}
+}
+
+// A later attempt takes the place of the one that waits, and whoever waits for it is not
+// told of the one before.
+func TestAttempt(t *testing.T) {
+	p := newPlace(t)
+	first := make(chan struct{})
+	var calls atomic.Int64
+	p.start = func(ctx context.Context, _ string) (dispatch.Run, error) {
+		n := calls.Add(1)
+		if n == 1 {
+			<-first
+		}
+		return dispatch.Run{ID: n}, nil
+	}
+	p.adjust = func(c *dispatchserver.Config) { c.Wait = 300 * time.Millisecond }
+	p.serve()
+	second := strings.Replace(message("job-1", "acme"), "{", `{"attempt":"2",`, 1)
+	p.want(202, "POST", "/dispatch", message("job-1", "acme"))
+	p.want(202, "POST", "/dispatch", second)
+	if _, v := p.want(200, "GET", "/jobs/job-1", ""); v["queued"].(map[string]any)["attempt"] != 2.0 || v["record"].(map[string]any)["attempt"] != 1.0 {
+		t.Errorf("job: %v", v)
+	}
+	p.want(202, "POST", "/dispatch", message("job-1", "acme"))
+	close(first)
+	v := p.until("/jobs/job-1", func(v map[string]any) bool { return v["queued"] == nil })
+	if record := v["record"].(map[string]any); record["attempt"] != 2.0 || record["run_id"] != 2.0 || calls.Load() != 2 {
+		t.Errorf("%d requests, and the job is %v", calls.Load(), v)
+	}
+	if _, v := p.want(200, "POST", "/dispatch", second); v["run_id"] != 2.0 || v["recorded"] != true {
+		t.Errorf("again: %v", v)
+	}
 }
 
 // A limit is told with the time of its end, and the job goes on by itself after it.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 
@@ -86,24 +85,24 @@ func (s *Server) next(ctx context.Context) bool {
 	s.notify() // there may be more
 	job, err := kept.Message.Job()
 	if err != nil { // it was a job when it was kept
-		s.end(ctx, kept.Message.JobID, verdict{done: true, err: err})
+		s.end(ctx, kept, verdict{done: true, err: err})
 		return true
 	}
 	renewing, stop := context.WithCancel(ctx)
 	renewed := make(chan struct{})
 	go func() {
 		defer close(renewed)
-		s.renew(renewing, job.ID)
+		s.renew(renewing, kept)
 	}()
 	result, err := s.Dispatch(ctx, job)
 	stop()
 	<-renewed
-	s.end(ctx, job.ID, s.judge(ctx, job, result, err))
+	s.end(ctx, kept, s.judge(ctx, job, result, err))
 	return true
 }
 
 // renew keeps the claim of a job alive until ctx ends.
-func (s *Server) renew(ctx context.Context, id string) {
+func (s *Server) renew(ctx context.Context, k dispatch.Kept) {
 	t := time.NewTicker(renewTime)
 	defer t.Stop()
 	for {
@@ -111,8 +110,8 @@ func (s *Server) renew(ctx context.Context, id string) {
 		case <-ctx.Done():
 			return
 		case now := <-t.C:
-			if err := s.Inbox.Postpone(ctx, id, now.Add(claimTime)); err != nil && ctx.Err() == nil {
-				s.Log.Warn("renew a claim", slog.String("job_id", id), slog.Any("error", err))
+			if err := s.Inbox.Postpone(ctx, k, now.Add(claimTime)); err != nil && ctx.Err() == nil {
+				s.Log.Warn("renew a claim", slog.String("job_id", k.Message.JobID), slog.Any("error", err))
 			}
 		}
 	}
@@ -150,87 +149,40 @@ func (s *Server) judge(ctx context.Context, job provision.Job, result dispatch.R
 
 // end stores what becomes of a job, and tells those who wait for it. It is stored also
 // when ctx has ended meanwhile.
-func (s *Server) end(ctx context.Context, id string, v verdict) {
+func (s *Server) end(ctx context.Context, k dispatch.Kept, v verdict) {
 	record, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTime)
 	defer cancel()
-	log := s.Log.With(slog.String("job_id", id))
+	log := s.Log.With(slog.String("job_id", k.Message.JobID))
 	var err error
 	switch {
 	case !v.done:
-		err = s.Inbox.Postpone(record, id, v.again)
+		err = s.Inbox.Postpone(record, k, v.again)
 		log.Warn("not dispatched yet", slog.Time("again_at", v.again), slog.String("error", v.err.Error()), slog.String("next", provision.NextAction(v.err)))
 	case v.err == nil:
 		log.Info("run", slog.Int64("run_id", v.result.Run.ID), slog.Bool("recorded", v.result.Recorded), slog.String("url", v.result.Run.HTMLURL))
-		err = s.Inbox.Drop(record, id)
+		err = s.Inbox.Drop(record, k)
 	default:
 		log.Error("refused", slog.String("error", v.err.Error()), slog.String("next", provision.NextAction(v.err)))
-		if err = s.refuse(record, id, v.err); err == nil {
-			err = s.Inbox.Drop(record, id)
+		if err = s.refuse(record, k, v.err); err == nil {
+			err = s.Inbox.Drop(record, k)
 		}
 	}
 	if err != nil { // the claim ends, and the ledger knows how it ended
 		log.Error("record a dispatch", slog.Any("error", err))
 	}
-	s.tell(id, v)
+	s.tell(k, v)
 }
 
 // refuse records why a job can never become a run.
-func (s *Server) refuse(ctx context.Context, id string, why error) error {
-	kept, _, err := s.Inbox.Find(ctx, id)
+func (s *Server) refuse(ctx context.Context, k dispatch.Kept, why error) error {
+	body, err := json.Marshal(k.Message)
 	if err != nil {
 		return err
 	}
-	body, err := json.Marshal(kept.Message)
-	if err != nil {
-		return err
+	id := "http:" + k.Message.JobID
+	if k.Message.Attempt != "" {
+		id += "#" + k.Message.Attempt
 	}
-	return s.Refusals.Refuse(ctx, dispatch.Refusal{MessageID: "http:" + id, JobID: id, At: time.Now().UTC(),
+	return s.Refusals.Refuse(ctx, dispatch.Refusal{MessageID: id, JobID: k.Message.JobID, At: time.Now().UTC(),
 		Class: provision.ClassOf(why), Reason: why.Error(), Body: body})
-}
-
-// listen returns where a worker's word of a job comes, until stop is called.
-func (s *Server) listen(id string) (word <-chan verdict, stop func()) {
-	c := make(chan verdict, 1)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.waiters[id] = append(s.waiters[id], c)
-	return c, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.waiters[id] = slices.DeleteFunc(s.waiters[id], func(o chan verdict) bool { return o == c })
-		if len(s.waiters[id]) == 0 {
-			delete(s.waiters, id)
-		}
-	}
-}
-
-// await waits for a worker's word, until it has waited enough.
-func (s *Server) await(ctx context.Context, word <-chan verdict) verdict {
-	t := time.NewTimer(s.Wait)
-	defer t.Stop()
-	select {
-	case v := <-word:
-		return v
-	case <-t.C:
-	case <-s.over:
-	case <-ctx.Done():
-	}
-	return verdict{}
-}
-
-func (s *Server) awaited(id string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.waiters[id]) > 0
-}
-
-func (s *Server) tell(id string, v verdict) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, c := range s.waiters[id] {
-		select {
-		case c <- v:
-		default: // it has heard something already
-		}
-	}
 }

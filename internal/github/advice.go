@@ -15,6 +15,7 @@ func (w Workflow) refused(a answer) (provision.Class, string) {
 	if w.App != nil {
 		the = "the App"
 	}
+	text, _ := message(a.err)
 	switch s := a.status(); {
 	case s == http.StatusUnauthorized && w.App != nil:
 		return provision.Denied, "check the App's installation: its token is refused, and a new one too"
@@ -22,36 +23,42 @@ func (w Workflow) refused(a answer) (provision.Class, string) {
 		return provision.Denied, "check GITHUB_TOKEN: it is wrong, expired or revoked"
 	case s == http.StatusForbidden:
 		return provision.Denied, "give " + the + " the permissions actions: write and contents: read on " + w.Repo
+	case s == http.StatusNotFound && strings.Contains(text, "No commit found for the ref"):
+		return provision.NotFound, "name a branch or tag of " + w.Repo + ": " + w.ref() + " is none"
 	case s == http.StatusNotFound:
 		return provision.NotFound, fmt.Sprintf("check that %s is on the default branch of %s, and that %s may write actions and read contents there: GitHub answers 404 to both", w.File, w.Repo, the)
 	case s < 400:
 		return provision.NotFound, "the repository has moved: name its new place"
 	case s == http.StatusUnprocessableEntity, s == http.StatusBadRequest:
-		text, _ := message(a.err)
-		return provision.Invalid, w.mend(text)
+		return w.mend(text)
 	}
 	return provision.Internal, ""
 }
 
-// mend says what to do about a dispatch that is refused in these words. They are seen in
-// what people report, for GitHub documents none of them.
-func (w Workflow) mend(text string) string {
+// mend says whose fault it is that a dispatch is refused in these words, and what to do
+// about it: NotFound where there is nothing to be started, whatever the inputs are. The words
+// are seen in what people report, for GitHub documents none of them.
+func (w Workflow) mend(text string) (provision.Class, string) {
 	file := "the workflow file at " + w.ref()
-	for _, known := range []struct{ words, next string }{
-		{"No ref found for", "name a branch or tag of " + w.Repo + ": " + w.ref() + " is none"},
-		{"disabled workflow", "enable " + w.File + " in the Actions of " + w.Repo + ": somebody has disabled it, or GitHub has after 60 quiet days"},
-		{"does not have 'workflow_dispatch' trigger", "give " + file + " the trigger workflow_dispatch"},
-		{"Unexpected inputs provided", "declare these inputs in " + file + "; if they are there, it was pushed a moment ago: wait until GitHub has read it"},
-		{"not in the list of allowed values", "give the input in " + file + " the type and the options that the message needs"},
-		{"Required input", "fill the input that " + file + " requires, or require it no more"},
-		{"failed to parse workflow", "correct " + file + ": GitHub cannot read it"},
-		{"inputs are too large", "send less: the inputs may have 65535 characters as JSON"},
+	for _, known := range []struct {
+		words string
+		class provision.Class
+		next  string
+	}{
+		{"No ref found for", provision.NotFound, "name a branch or tag of " + w.Repo + ": " + w.ref() + " is none"},
+		{"disabled workflow", provision.NotFound, "enable " + w.File + " in the Actions of " + w.Repo + ": somebody has disabled it, or GitHub has after 60 quiet days"},
+		{"does not have 'workflow_dispatch' trigger", provision.NotFound, "give " + file + " the trigger workflow_dispatch"},
+		{"failed to parse workflow", provision.NotFound, "correct " + file + ": GitHub cannot read it"},
+		{"Unexpected inputs provided", provision.Invalid, "declare these inputs in " + file + "; if they are there, it was pushed a moment ago: wait until GitHub has read it"},
+		{"not in the list of allowed values", provision.Invalid, "give the input in " + file + " the type and the options that the message needs"},
+		{"Required input", provision.Invalid, "fill the input that " + file + " requires, or require it no more"},
+		{"inputs are too large", provision.Invalid, "send less: the inputs may have 65535 characters as JSON"},
 	} {
 		if strings.Contains(text, known.words) {
-			return known.next
+			return known.class, known.next
 		}
 	}
-	return "compare the message with what the workflow declares at " + w.ref()
+	return provision.Invalid, "compare the message with what the workflow declares at " + w.ref()
 }
 
 // advice says in words when a limit ends.

@@ -14,6 +14,7 @@ import (
 	"path"
 	"strings"
 	"time"
+	"unicode"
 
 	gh "github.com/google/go-github/v60/github"
 	"github.com/pregoi/provision-tenant/internal/provision"
@@ -137,10 +138,20 @@ func (w Workflow) ref() string { return cmp.Or(w.Ref, "main") }
 // client returns a go-github client for w. It is made anew for each request: its memory
 // of past limits would refuse requests in GitHub's name.
 func (w Workflow) client() (*gh.Client, error) {
-	if owner, name, ok := strings.Cut(w.Repo, "/"); !ok || owner == "" || name == "" || strings.Contains(name, "/") {
+	if owner, name, _ := strings.Cut(w.Repo, "/"); !isName(owner) || !isName(name) {
 		return nil, provision.Errorf(provision.Invalid, "repository %.100q is not like owner/name", w.Repo)
 	}
+	if strings.ContainsFunc(w.Ref+w.File, unicode.IsControl) {
+		return nil, provision.Errorf(provision.Invalid, "ref %.100q or workflow file %.100q holds what no name does", w.Ref, w.File)
+	}
 	return w.api(w.http())
+}
+
+// isName reports whether s can be a name of something at GitHub that is a part of a path.
+// https://docs.github.com/en/repositories/creating-and-managing-repositories/creating-a-new-repository
+func isName(s string) bool {
+	const signs = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+	return s != "" && s != "." && s != ".." && strings.Trim(s, signs) == ""
 }
 
 // http returns a client that follows no redirect to another host, and reads no answer

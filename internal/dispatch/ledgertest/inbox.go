@@ -2,6 +2,7 @@ package ledgertest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -42,13 +43,14 @@ func keeps(t *testing.T, a, b Ledger) {
 	if diff := cmp.Diff(first, got); err != nil || !ok || diff != "" {
 		t.Fatalf("Find: %t, %v (-want +got):\n%s", ok, err, diff)
 	}
-	if err := b.Drop(t.Context(), "job ' 1"); err != nil {
+	if err := b.Drop(t.Context(), first); err != nil {
 		t.Fatal(err)
 	}
 	if _, ok, err := a.Find(t.Context(), "job ' 1"); err != nil || ok {
 		t.Fatalf("a dropped job is there: %v", err)
 	}
-	for _, err := range []error{a.Drop(t.Context(), "none"), a.Postpone(t.Context(), "none", noon)} {
+	none := keptJob("none", noon)
+	for _, err := range []error{a.Drop(t.Context(), none), a.Postpone(t.Context(), none, noon)} {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -67,7 +69,7 @@ func due(t *testing.T, a, b Ledger) {
 	claim(t, b, noon.Add(-1), noon.Add(time.Hour), "")
 	claim(t, b, noon.Add(2*time.Second), noon.Add(time.Hour), "c")
 	claim(t, a, noon.Add(2*time.Second), noon.Add(time.Minute), "a")
-	if err := a.Postpone(t.Context(), "a", noon.Add(time.Second)); err != nil {
+	if err := a.Postpone(t.Context(), keptJob("a", noon), noon.Add(time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	claim(t, b, noon.Add(2*time.Second), noon.Add(2*time.Minute), "a")
@@ -76,6 +78,33 @@ func due(t *testing.T, a, b Ledger) {
 	claim(t, a, noon.Add(time.Hour), noon.Add(2*time.Hour), "a")
 	if n, err := b.Waiting(t.Context()); err != nil || n != 3 {
 		t.Fatalf("%d are kept, %v", n, err)
+	}
+}
+
+// attempts has a later attempt of a job replace the one before it, which then is nobody's to
+// postpone or drop.
+func attempts(t *testing.T, a, b Ledger) {
+	attempt := func(n string, due time.Time) dispatch.Kept {
+		return dispatch.Kept{Due: due, Message: provision.Message{JobID: "job-1", TenantID: "t-1", Region: "sg", CreateNewServer: "true",
+			SubdomainSlug: "t-1", CanonicalHostname: "t-1.pregoi.com", Dedicated: "false", Attempt: n}}
+	}
+	other := attempt("9", noon)
+	other.Message.TenantID = "other"
+	first, second := attempt("", noon), attempt("2", noon.Add(time.Second))
+	for i, step := range []struct{ keep, want dispatch.Kept }{
+		{first, first}, {second, second}, {first, second}, {second, second}, {other, second}, {attempt("10", noon), attempt("10", noon)},
+	} {
+		got, err := a.Keep(t.Context(), step.keep)
+		if diff := cmp.Diff(step.want, got); err != nil || diff != "" {
+			t.Fatalf("Keep %d: %v (-want +got):\n%s", i, err, diff)
+		}
+		if err := errors.Join(a.Drop(t.Context(), attempt("7", noon)), b.Postpone(t.Context(), attempt("7", noon), noon.Add(time.Hour))); err != nil {
+			t.Fatal(err)
+		}
+		found, ok, err := b.Find(t.Context(), "job-1")
+		if diff := cmp.Diff(step.want, found); err != nil || !ok || diff != "" {
+			t.Fatalf("Find %d: %t, %v (-want +got):\n%s", i, ok, err, diff)
+		}
 	}
 }
 
@@ -132,11 +161,23 @@ func (m *memoryInbox) at(id string) int {
 	return slices.IndexFunc(m.jobs, func(k dispatch.Kept) bool { return k.Message.JobID == id })
 }
 
+// same returns where that attempt of a job is, and less than 0 where it is not.
+func (m *memoryInbox) same(k dispatch.Kept) int {
+	i := m.at(k.Message.JobID)
+	if i >= 0 && m.jobs[i].Message.Attempt != k.Message.Attempt {
+		return -1
+	}
+	return i
+}
+
 // Keep implements [dispatch.Inbox].
 func (m *memoryInbox) Keep(ctx context.Context, k dispatch.Kept) (dispatch.Kept, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if i := m.at(k.Message.JobID); i >= 0 {
+		if ctx.Err() == nil && k.Supersedes(m.jobs[i]) {
+			m.jobs[i] = k
+		}
 		return m.jobs[i], ctx.Err()
 	}
 	if ctx.Err() == nil {
@@ -173,20 +214,20 @@ func (m *memoryInbox) Find(ctx context.Context, jobID string) (dispatch.Kept, bo
 }
 
 // Postpone implements [dispatch.Inbox].
-func (m *memoryInbox) Postpone(ctx context.Context, jobID string, due time.Time) error {
+func (m *memoryInbox) Postpone(ctx context.Context, k dispatch.Kept, due time.Time) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if i := m.at(jobID); i >= 0 && ctx.Err() == nil {
+	if i := m.same(k); i >= 0 && ctx.Err() == nil {
 		m.jobs[i].Due = due
 	}
 	return ctx.Err()
 }
 
 // Drop implements [dispatch.Inbox].
-func (m *memoryInbox) Drop(ctx context.Context, jobID string) error {
+func (m *memoryInbox) Drop(ctx context.Context, k dispatch.Kept) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if i := m.at(jobID); i >= 0 && ctx.Err() == nil {
+	if i := m.same(k); i >= 0 && ctx.Err() == nil {
 		m.jobs = slices.Delete(m.jobs, i, i+1)
 	}
 	return ctx.Err()

@@ -46,6 +46,7 @@ func Run(t *testing.T, open func(t *testing.T) (a, b Ledger)) {
 		{"of many refusals the newest come first", newest},
 		{"a refusal is bounded", bounded},
 		{"a job is kept once", keeps},
+		{"a later attempt of a job takes its place", attempts},
 		{"what is due is claimed", due},
 		{"of many at once each claims another", claims},
 	}

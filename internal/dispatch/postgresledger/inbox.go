@@ -15,14 +15,34 @@ var _ dispatch.Inbox = (*Ledger)(nil)
 
 // Keep implements [dispatch.Inbox].
 func (l *Ledger) Keep(ctx context.Context, k dispatch.Kept) (dispatch.Kept, error) {
+	what := "keep job " + k.Message.JobID
 	text, err := json.Marshal(k.Message)
 	if err != nil {
-		return dispatch.Kept{}, classify("keep job "+k.Message.JobID, err)
+		return dispatch.Kept{}, classify(what, err)
 	}
-	// An update that changes nothing makes the row that is there come back.
-	k, _, err = l.kept(ctx, "keep job "+k.Message.JobID, `INSERT INTO dispatch_inbox (job_id, message, due_at) VALUES ($1, $2, $3)
-		ON CONFLICT (job_id) DO UPDATE SET job_id = excluded.job_id RETURNING message, due_at`, k.Message.JobID, string(text), k.Due.UnixNano())
-	return k, err
+	for {
+		// An update that changes nothing makes the row that is there come back.
+		old, _, err := l.kept(ctx, what, `INSERT INTO dispatch_inbox (job_id, message, due_at) VALUES ($1, $2, $3)
+			ON CONFLICT (job_id) DO UPDATE SET job_id = excluded.job_id RETURNING message, due_at`, k.Message.JobID, string(text), k.Due.UnixNano())
+		if err != nil || !k.Supersedes(old) {
+			return old, err
+		}
+		// When the answer to this is lost, the next round finds k, or what k is to replace.
+		if err := l.exec(ctx, what, `UPDATE dispatch_inbox SET message = $3, due_at = $4 WHERE `+same, old, string(text), k.Due.UnixNano()); err != nil {
+			return dispatch.Kept{}, err
+		}
+	}
+}
+
+// same is the condition for one attempt of a job, which exec fills.
+const same = `job_id = $1 AND coalesce(message::json ->> 'attempt', '') = $2`
+
+// exec runs a statement about one attempt of a job.
+func (l *Ledger) exec(ctx context.Context, what, statement string, k dispatch.Kept, more ...any) error {
+	return l.do(ctx, what, func(ctx context.Context) error {
+		_, err := l.pool.Exec(ctx, statement, append([]any{k.Message.JobID, k.Message.Attempt}, more...)...)
+		return err
+	})
 }
 
 // Claim implements [dispatch.Inbox].
@@ -38,19 +58,13 @@ func (l *Ledger) Find(ctx context.Context, jobID string) (dispatch.Kept, bool, e
 }
 
 // Postpone implements [dispatch.Inbox].
-func (l *Ledger) Postpone(ctx context.Context, jobID string, due time.Time) error {
-	return l.do(ctx, "postpone job "+jobID, func(ctx context.Context) error {
-		_, err := l.pool.Exec(ctx, `UPDATE dispatch_inbox SET due_at = $1 WHERE job_id = $2`, due.UnixNano(), jobID)
-		return err
-	})
+func (l *Ledger) Postpone(ctx context.Context, k dispatch.Kept, due time.Time) error {
+	return l.exec(ctx, "postpone job "+k.Message.JobID, `UPDATE dispatch_inbox SET due_at = $3 WHERE `+same, k, due.UnixNano())
 }
 
 // Drop implements [dispatch.Inbox].
-func (l *Ledger) Drop(ctx context.Context, jobID string) error {
-	return l.do(ctx, "drop job "+jobID, func(ctx context.Context) error {
-		_, err := l.pool.Exec(ctx, `DELETE FROM dispatch_inbox WHERE job_id = $1`, jobID)
-		return err
-	})
+func (l *Ledger) Drop(ctx context.Context, k dispatch.Kept) error {
+	return l.exec(ctx, "drop job "+k.Message.JobID, `DELETE FROM dispatch_inbox WHERE `+same, k)
 }
 
 // Waiting implements [dispatch.Inbox].

@@ -19,10 +19,25 @@ func (l *Ledger) Keep(ctx context.Context, k dispatch.Kept) (dispatch.Kept, erro
 	if err != nil {
 		return dispatch.Kept{}, classify(what, err)
 	}
-	// An update that changes nothing makes the row that is there come back.
-	return kept(what, l.db.QueryRowContext(ctx, `INSERT INTO dispatch_inbox (job_id, message, due_at) VALUES (?, ?, ?)
-		ON CONFLICT (job_id) DO UPDATE SET job_id = excluded.job_id RETURNING message, due_at`, k.Message.JobID, string(text), k.Due.UnixNano()))
+	for {
+		// An update that changes nothing makes the row that is there come back.
+		old, err := kept(what, l.db.QueryRowContext(ctx, `INSERT INTO dispatch_inbox (job_id, message, due_at) VALUES (?, ?, ?)
+			ON CONFLICT (job_id) DO UPDATE SET job_id = excluded.job_id RETURNING message, due_at`, k.Message.JobID, string(text), k.Due.UnixNano()))
+		if err != nil || !k.Supersedes(old) {
+			return old, err
+		}
+		replaced, err := l.one(ctx, what, `UPDATE dispatch_inbox SET message = ?, due_at = ? WHERE `+same,
+			append([]any{string(text), k.Due.UnixNano()}, key(old)...))
+		if err != nil || replaced {
+			return k, err
+		}
+	}
 }
+
+// same is the condition for one attempt of a job, and key what it is filled with.
+const same = `job_id = ? AND coalesce(message ->> 'attempt', '') = ?`
+
+func key(k dispatch.Kept) []any { return []any{k.Message.JobID, k.Message.Attempt} }
 
 // Claim implements [dispatch.Inbox].
 func (l *Ledger) Claim(ctx context.Context, now, until time.Time) (dispatch.Kept, bool, error) {
@@ -42,15 +57,15 @@ func (l *Ledger) Find(ctx context.Context, jobID string) (dispatch.Kept, bool, e
 }
 
 // Postpone implements [dispatch.Inbox].
-func (l *Ledger) Postpone(ctx context.Context, jobID string, due time.Time) error {
-	_, err := l.db.ExecContext(ctx, `UPDATE dispatch_inbox SET due_at = ? WHERE job_id = ?`, due.UnixNano(), jobID)
-	return classify("postpone job "+jobID, err)
+func (l *Ledger) Postpone(ctx context.Context, k dispatch.Kept, due time.Time) error {
+	_, err := l.db.ExecContext(ctx, `UPDATE dispatch_inbox SET due_at = ? WHERE `+same, append([]any{due.UnixNano()}, key(k)...)...)
+	return classify("postpone job "+k.Message.JobID, err)
 }
 
 // Drop implements [dispatch.Inbox].
-func (l *Ledger) Drop(ctx context.Context, jobID string) error {
-	_, err := l.db.ExecContext(ctx, `DELETE FROM dispatch_inbox WHERE job_id = ?`, jobID)
-	return classify("drop job "+jobID, err)
+func (l *Ledger) Drop(ctx context.Context, k dispatch.Kept) error {
+	_, err := l.db.ExecContext(ctx, `DELETE FROM dispatch_inbox WHERE `+same, key(k)...)
+	return classify("drop job "+k.Message.JobID, err)
 }
 
 // Waiting implements [dispatch.Inbox].

@@ -28,7 +28,10 @@ import (
 var schema string
 
 // A Ledger is a ledger in a file. It is safe for concurrent use.
-type Ledger struct{ db *sql.DB }
+type Ledger struct {
+	db    *sql.DB
+	group group
+}
 
 var (
 	_ dispatch.Ledger   = (*Ledger)(nil)
@@ -56,7 +59,7 @@ func Open(ctx context.Context, path string) (*Ledger, error) {
 	if err := prepare(ctx, db, abs); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	return &Ledger{db}, nil
+	return &Ledger{db: db, group: group{turn: make(chan struct{}, 1)}}, nil
 }
 
 // openTime bounds how long Open waits for others that open the same file.
@@ -69,7 +72,7 @@ func prepare(ctx context.Context, db *sql.DB, path string) error {
 		_, err := db.ExecContext(ctx, schema)
 		err = classify("open "+path, err)
 		if provision.ClassOf(err) != provision.Busy || time.Since(start) > openTime {
-			return err
+			return unfit(err)
 		}
 		t := time.NewTimer(pause)
 		select {
@@ -81,6 +84,18 @@ func prepare(ctx context.Context, db *sql.DB, path string) error {
 	}
 }
 
+// unfit makes an error about the file that DATABASE_URL names Invalid: another one is needed.
+func unfit(err error) error {
+	if e := (*driver.Error)(nil); errors.As(err, &e) {
+		switch e.Code() & 0xff {
+		case codes.SQLITE_NOTADB, codes.SQLITE_CANTOPEN, codes.SQLITE_READONLY, codes.SQLITE_PERM:
+			return &provision.Error{Class: provision.Invalid, Text: err.Error(), Err: err,
+				Next: "set DATABASE_URL to sqlite://PATH of a file that is a ledger, or is not there yet, in a folder that can be written to"}
+		}
+	}
+	return err
+}
+
 // makePrivate sees to it that the file at path exists and is its owner's alone. SQLite
 // gives the files beside it (-wal, -shm) the mode of this one.
 func makePrivate(path string) error {
@@ -90,6 +105,13 @@ func makePrivate(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() { // whose mode is others' business
+		err = fmt.Errorf("%s is no regular file", path)
+	}
+	if err != nil {
+		return errors.Join(err, f.Close())
 	}
 	return errors.Join(f.Chmod(0o600), f.Close())
 }

@@ -2,6 +2,7 @@ package sqliteledger_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -35,6 +36,54 @@ func open(t *testing.T, path string) *sqliteledger.Ledger {
 		}
 	})
 	return l
+}
+
+// Writes that are made together are each answered for, and the end of one who writes for
+// others is not theirs.
+func TestTogether(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "test.db")
+	a, b := open(t, path), open(t, path)
+	var wg sync.WaitGroup
+	for i := range 300 {
+		l := a
+		if i%3 == 0 {
+			l = b
+		}
+		wg.Go(func() {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			gone := i%10 == 1
+			if gone {
+				time.AfterFunc(time.Duration(i)*50*time.Microsecond, cancel)
+			}
+			ok, err := l.Save(ctx, dispatch.Record{JobID: fmt.Sprint(i), Hash: fmt.Sprint(i), State: dispatch.Sending})
+			if !gone && (!ok || err != nil) || gone && ok != (err == nil) {
+				t.Errorf("Save %d: %t, %v", i, ok, err)
+			}
+			r, err := a.Load(t.Context(), fmt.Sprint(i))
+			if ok && (err != nil || r.Hash != fmt.Sprint(i) || r.Version != 1) {
+				t.Errorf("Load %d: %+v, %v", i, r, err)
+			}
+			if again, err := b.Save(t.Context(), dispatch.Record{JobID: fmt.Sprint(i)}); ok && again || err != nil {
+				t.Errorf("Save %d again: %t, %v", i, again, err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// What is no file is left as it is.
+func TestNoFile(t *testing.T) {
+	before, err := os.Stat(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sqliteledger.Open(t.Context(), os.DevNull); provision.ClassOf(err) != provision.Invalid {
+		t.Errorf("Open: %v", err)
+	}
+	if after, err := os.Stat(os.DevNull); err != nil || after.Mode() != before.Mode() {
+		t.Errorf("its mode was %v and is %v: %v", before.Mode(), after.Mode(), err)
+	}
 }
 
 // The file and those beside it are their owner's alone.
@@ -130,7 +179,7 @@ func TestNoDatabase(t *testing.T) {
 	if err := os.WriteFile(path, bytes.Repeat([]byte("no database "), 1000), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := sqliteledger.Open(t.Context(), path); provision.ClassOf(err) != provision.Internal {
+	if _, err := sqliteledger.Open(t.Context(), path); provision.ClassOf(err) != provision.Invalid {
 		t.Errorf("another file: %v", err)
 	}
 }

@@ -54,13 +54,3 @@ func (l *Ledger) SaveTally(ctx context.Context, t dispatch.Tally) (bool, error) 
 	}
 	return l.one(ctx, what, statement, values)
 }
-
-// one runs a statement that changes one row or none, and reports which.
-func (l *Ledger) one(ctx context.Context, what, statement string, values []any) (bool, error) {
-	result, err := l.db.ExecContext(ctx, statement, values...)
-	if err != nil {
-		return false, classify(what, err)
-	}
-	n, err := result.RowsAffected()
-	return n == 1, classify(what, err)
-}
