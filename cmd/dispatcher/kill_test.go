@@ -40,10 +40,7 @@ func TestKill(t *testing.T) {
 	}
 	l.github.Faults.Set(trap("/dispatches"))
 	l.queues.Faults.Set(trap("/messages/ack"))
-	// With a gap one request at a time is under way, as with GitHub's limits: a job that is cut
-	// off again and again waits longer each time.
 	args := append([]string{"consume", "--json", "--visibility", "5s", "--lease", "1s", "--window", "1s", "--idle", "1s", "--queue-gap", "0"}, unlimited...)
-	args = append(args, "--gap", "1ms")
 	sent, began := 0, time.Now()
 	random := rand.New(rand.NewPCG(1, 2))
 	for n := range lives {
