@@ -28,9 +28,9 @@ func TestConcurrentOrders(t *testing.T) {
 		name string
 		// order is the ith of round n.
 		order func(n, i int) order
-		// loses are the statuses of those that did not make the job, and what they are told.
+		// loses are what the others may be answered: the status, and a part of what they are told.
 		loses map[int]string
-		// others are the ones that may be answered as the first was.
+		// same says which orders are one, and get one answer.
 		same func(i, j int) bool
 	}{
 		{"the same key and body", func(n, _ int) order {

@@ -105,6 +105,14 @@ type side struct {
 	results []result
 }
 
+// cpu is what the side's process has used so far.
+func (s *side) cpu() time.Duration {
+	if s.process == nil {
+		return used(os.Getpid())
+	}
+	return used(s.process.cmd.Process.Pid)
+}
+
 // alternate measures each side so many times. Who was first is last the next time.
 func alternate(ctx context.Context, runs int, sides []*side) error {
 	for i := range runs {
@@ -116,10 +124,12 @@ func alternate(ctx context.Context, runs int, sides []*side) error {
 			if _, err := s.measure(ctx, warmUp); err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
+			before := s.cpu()
 			r, err := s.measure(ctx, slice)
 			if err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
+			r.cpu = s.cpu() - before
 			s.results = append(s.results, r)
 		}
 	}
@@ -129,8 +139,8 @@ func alternate(ctx context.Context, runs int, sides []*side) error {
 // printSides prints the medians of each side, and how many times the first is the others.
 func printSides(sides []*side) error {
 	w := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprint(w, "\tper second\tleast\tmost\tp50\tp99\tmemory\tratio\t\n")
-	first := middleOf(sides[0].results).rate()
+	fmt.Fprint(w, "\tper second\tleast\tmost\tratio\tp50\tp99\tCPU each\tratio\tmemory\t\n")
+	first := middleOf(sides[0].results)
 	for _, s := range sides {
 		m := middleOf(s.results)
 		memory := "-"
@@ -138,8 +148,8 @@ func printSides(sides []*side) error {
 			memory = fmt.Sprintf("%d MB", resident(s.process.cmd.Process.Pid)>>20)
 		}
 		least, most := extremes(s.results)
-		fmt.Fprintf(w, "%s\t%.0f\t%.0f\t%.0f\t%.2f ms\t%.2f ms\t%s\t%.1f\t\n", s.name, m.rate(), least, most,
-			m.p50.Seconds()*1000, m.p99.Seconds()*1000, memory, first/m.rate())
+		fmt.Fprintf(w, "%s\t%.0f\t%.0f\t%.0f\t%.1f\t%.2f ms\t%.2f ms\t%.0f µs\t%.1f\t%s\t\n", s.name, m.rate(), least, most, first.rate()/m.rate(),
+			m.p50.Seconds()*1000, m.p99.Seconds()*1000, m.each()*1e6, m.each()/first.each(), memory)
 	}
 	return w.Flush()
 }

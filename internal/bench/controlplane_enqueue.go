@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -123,8 +124,8 @@ func benchOrder(n int64) store.Order {
 	tenant := fmt.Sprintf("tenant-%d", n)
 	return store.Order{
 		Key:      store.Key{Scope: "internal POST enqueue-provision", Value: fmt.Sprintf("key-%d", n), Hash: strings.Repeat("0123456789abcdef", 4)},
-		JobID:    fmt.Sprintf("job_%026d", n),
-		TraceID:  fmt.Sprintf("trace_%026d", n),
+		JobID:    "job_" + strings.ToLower(rand.Text()),
+		TraceID:  "trace_" + strings.ToLower(rand.Text()),
 		Actor:    "internal",
 		TenantID: tenant,
 		Tier:     placement.Basic,

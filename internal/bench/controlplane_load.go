@@ -32,9 +32,11 @@ type result struct {
 	requests int
 	took     time.Duration
 	p50, p99 time.Duration
+	cpu      time.Duration // of the side's process, which is not the one that makes the load
 }
 
 func (r result) rate() float64 { return float64(r.requests) / r.took.Seconds() }
+func (r result) each() float64 { return r.cpu.Seconds() / float64(r.requests) }
 
 // patience is how long an answer may take.
 const patience = 30 * time.Second
@@ -154,6 +156,7 @@ func middleOf(list []result) result {
 		return slices.SortedFunc(slices.Values(list), less)[len(list)/2]
 	}
 	m := by(func(a, b result) int { return cmp.Compare(a.rate(), b.rate()) })
+	m.cpu = time.Duration(by(func(a, b result) int { return cmp.Compare(a.each(), b.each()) }).each() * float64(m.requests) * float64(time.Second))
 	m.p50 = by(func(a, b result) int { return cmp.Compare(a.p50, b.p50) }).p50
 	m.p99 = by(func(a, b result) int { return cmp.Compare(a.p99, b.p99) }).p99
 	return m

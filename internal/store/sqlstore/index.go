@@ -29,10 +29,13 @@ type index struct {
 // counted again.
 const placeable = `SELECT n.node_id, n.region, n.status, n.dedicated, n.changed_seq, m.memory_pct, m.updated_at, coalesce(m.tenant_count, 0),
 	(SELECT count(*) FROM tenants_master t WHERE t.node_id = n.node_id),
-	(SELECT count(*) FROM provision_jobs j
-		WHERE j.status IN ('Pending', 'Dispatched', 'Running') AND (j.target_server_id = n.node_id OR j.job_id = n.job_id)
-		AND NOT EXISTS (SELECT 1 FROM tenants_master t WHERE t.tenant_id = j.tenant_id AND t.node_id = n.node_id))
+	(SELECT count(*) FROM provision_jobs j WHERE ` + onItsWay + ` AND j.target_server_id = n.node_id) +
+	(SELECT count(*) FROM provision_jobs j WHERE ` + onItsWay + ` AND j.job_id = n.job_id AND j.target_server_id <> n.node_id)
 	FROM nodes n LEFT JOIN server_metrics m ON m.node_id = n.node_id `
+
+// onItsWay is asked twice: each way to find a job has an index of its own.
+const onItsWay = `j.status IN ('Pending', 'Dispatched', 'Running') AND j.ended_at IS NULL
+		AND NOT EXISTS (SELECT 1 FROM tenants_master t WHERE t.tenant_id = j.tenant_id AND t.node_id = n.node_id)`
 
 // A changedNode is a node, and when it has changed.
 type changedNode struct {

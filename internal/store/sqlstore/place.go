@@ -83,7 +83,7 @@ func (t *turn) look(ctx context.Context, orders []*write) (*placer, error) {
 	if len(ids) == 0 {
 		return p, nil
 	}
-	active, err := jobs(ctx, t, "WHERE tenant_id IN {$1} AND status IN ('Pending', 'Dispatched', 'Running')", ids)
+	active, err := jobs(ctx, t, "WHERE tenant_id IN {$1} AND status IN ('Pending', 'Dispatched', 'Running') AND ended_at IS NULL", ids)
 	for _, j := range active {
 		p.tenants[j.TenantID].active = &j
 	}

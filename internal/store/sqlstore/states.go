@@ -170,7 +170,7 @@ func (t *turn) room(ctx context.Context, j store.Job, now time.Time) error {
 
 // Stuck implements [store.Store].
 func (db *DB) Stuck(ctx context.Context, dispatchedBefore, silentBefore time.Time, limit int) ([]store.Job, error) {
-	list, err := jobs(ctx, db.backend, `WHERE status IN ('Pending', 'Dispatched', 'Running')
+	list, err := jobs(ctx, db.backend, `WHERE status IN ('Pending', 'Dispatched', 'Running') AND ended_at IS NULL
 		AND (status = 'Dispatched' AND dispatched_at < $1 OR status = 'Running' AND updated_at < $2)
 		ORDER BY created_at, job_id LIMIT $3`, dispatchedBefore.UnixNano(), silentBefore.UnixNano(), limit)
 	return list, db.classify("stuck jobs", err)
