@@ -238,7 +238,7 @@ func read(t *testing.T, body []byte, v any) {
 // What says that it shall be sent again is, under its key.
 func (f *fleet) must(method, path, key, body string) []byte {
 	f.t.Helper()
-	ctx, cancel := context.WithTimeout(f.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(f.t.Context(), 2*time.Minute)
 	defer cancel()
 	for {
 		status, answer := f.send(ctx, method, path, key, body)
@@ -305,7 +305,7 @@ func (f *fleet) list(status string) []row {
 
 // untilDispatched waits until no job is Pending.
 func (f *fleet) untilDispatched() {
-	deadline := time.After(time.Minute)
+	deadline := time.After(4 * time.Minute)
 	for {
 		left := f.list("&status=Pending")
 		if len(left) == 0 {
