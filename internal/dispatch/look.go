@@ -21,14 +21,6 @@ func (v *delivery) look(ctx context.Context, r Record) (Run, error) {
 	if time.Now().Before(r.LookAt) {
 		return Run{}, v.pause(ctx, r, r.LookAt, r.reason())
 	}
-	leave, err := v.Pace.lookAlone(ctx, v.until)
-	if err != nil {
-		return Run{}, unseen(err)
-	}
-	defer leave()
-	if now, err := v.Ledger.Load(ctx, r.JobID); err != nil || now.Version != r.Version {
-		return Run{}, cmp.Or(err, errAgain)
-	}
 	if err := v.Pace.read(ctx, v.until); err != nil {
 		return Run{}, unseen(err)
 	}

@@ -25,7 +25,6 @@ type Pace struct {
 	own     ownSlots
 	once    sync.Once
 	turn    chan struct{} // holds the write that is under way; its queue is first in, first out
-	looking chan struct{} // holds who looks for a run
 	mu      sync.Mutex
 	seen    view      // the tally when it was last asked for
 	until   time.Time // the end of the quiet that GitHub asked this process for
@@ -157,26 +156,6 @@ func (p *Pace) read(ctx context.Context, until time.Time) error {
 		if err := sleep(ctx, at); err != nil {
 			return err
 		}
-	}
-}
-
-// lookAlone waits until nobody else of this process looks for a run. Many who look at once,
-// as after a crash, would each take longer than they have: a look is a list of many pages.
-func (p *Pace) lookAlone(ctx context.Context, until time.Time) (leave func(), err error) {
-	if p == nil {
-		return func() {}, ctx.Err()
-	}
-	p.once.Do(p.lines)
-	timer := time.NewTimer(time.Until(until))
-	defer timer.Stop()
-	select {
-	case p.looking <- struct{}{}:
-		return func() { <-p.looking }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-timer.C:
-		return nil, &LaterError{Maybe: true, Err: &provision.Error{Class: provision.Busy, Text: "the runs of others are being looked for",
-			Next: "send the same again: its run is looked for before another is started"}}
 	}
 }
 

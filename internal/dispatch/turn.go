@@ -23,7 +23,7 @@ func (p *Pace) line(ctx context.Context, until time.Time) (*turn, error) {
 	if p == nil {
 		return nil, ctx.Err()
 	}
-	p.once.Do(p.lines)
+	p.once.Do(func() { p.turn = make(chan struct{}, 1) })
 	p.count(1)
 	select {
 	case p.turn <- struct{}{}:
@@ -43,8 +43,6 @@ func (p *Pace) line(ctx context.Context, until time.Time) (*turn, error) {
 		return nil, laterAt(p.State().NextWrite, "others are being sent")
 	}
 }
-
-func (p *Pace) lines() { p.turn, p.looking = make(chan struct{}, 1), make(chan struct{}, 1) }
 
 func (p *Pace) count(n int) {
 	p.mu.Lock()
