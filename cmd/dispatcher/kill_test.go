@@ -67,7 +67,7 @@ func TestKill(t *testing.T) {
 	victim.Store(nil)
 	t.Logf("%d lives in %v", lives, time.Since(began).Round(time.Millisecond))
 	p := l.start(args...)
-	l.emptied(8 * time.Minute)
+	l.emptied(4 * time.Minute)
 	if took := l.stop(p); took > 7*time.Second {
 		t.Errorf("SIGTERM took %v", took)
 	}

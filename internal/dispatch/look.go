@@ -51,7 +51,7 @@ func (v *delivery) look(ctx context.Context, r Record) (Run, error) {
 		// There is none. The next request follows at once, those after it later and later.
 		r.State, r.Until = Waiting, time.Time{}
 		if r.Sends > 1 {
-			r.Until = began.Add(min(time.Hour, time.Minute<<min(r.Sends-2, 6)))
+			r.Until = began.Add(min(time.Hour, cmp.Or(v.Window, 2*time.Minute)/2<<min(r.Sends-2, 6)))
 		}
 		if _, err := v.save(ctx, r); err != nil {
 			return Run{}, err
