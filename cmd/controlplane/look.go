@@ -23,6 +23,7 @@ func look(w github.Workflow) func(ctx context.Context, j store.Job) (server.RunS
 		}
 		return server.RunState{ID: strconv.FormatInt(id, 10), URL: cmp.Or(p.HTMLURL, p.URL), Status: p.Status, Conclusion: p.Conclusion}, nil
 	}
+	find := findOf(w)
 	return func(ctx context.Context, j store.Job) (server.RunState, error) {
 		if id, err := strconv.ParseInt(j.RunID, 10, 64); err == nil && id > 0 {
 			if s, err := state(ctx, id); provision.ClassOf(err) != provision.NotFound {
@@ -30,7 +31,7 @@ func look(w github.Workflow) func(ctx context.Context, j store.Job) (server.RunS
 			}
 		}
 		past, _ := strconv.ParseInt(j.PastRunID, 10, 64) // 0 for none
-		run, ok, err := find(ctx, w, j.ID, past, j.CreatedAt)
+		run, ok, err := find(ctx, j.ID, past, j.CreatedAt)
 		if err != nil || !ok {
 			return server.RunState{}, err
 		}

@@ -48,6 +48,7 @@ func (c triggerConfig) remote(t target) (w github.Workflow, ok bool, err error) 
 // inProcessTrigger starts runs from here. Where it was told so is kept in the ledger: a crash
 // in the middle, and a job that is handed out twice, start one run all the same.
 func inProcessTrigger(w github.Workflow, ledger dispatch.Ledger, pace paceFlags) (trigger, error) {
+	find := findOf(w)
 	d := &dispatch.Dispatcher{
 		Inputs: func(ctx context.Context, j provision.Job) (map[string]any, error) {
 			declared, err := declared(ctx, w)
@@ -61,7 +62,7 @@ func inProcessTrigger(w github.Workflow, ledger dispatch.Ledger, pace paceFlags)
 			return dispatch.Run(run), err
 		},
 		Find: func(ctx context.Context, jobID string, after int64, since time.Time) (dispatch.Run, bool, error) {
-			run, ok, err := find(ctx, w, jobID, after, since)
+			run, ok, err := find(ctx, jobID, after, since)
 			return dispatch.Run(run), ok, err
 		},
 		// One try of the server's takes a minute; what it leaves is gone on with by the next.
@@ -93,17 +94,20 @@ func declared(ctx context.Context, w github.Workflow) (workflow.Workflow, error)
 	return workflow.Parse(file)
 }
 
-// find looks for the run of a job by its id, among those after another.
-func find(ctx context.Context, w github.Workflow, jobID string, after int64, since time.Time) (github.Run, bool, error) {
-	// Without the job_id in its name a run could not be found, and would be started twice.
-	if d, err := declared(ctx, w); err != nil {
-		return github.Run{}, false, err
-	} else if !d.Names("job_id") {
-		return github.Run{}, false, &provision.Error{Class: provision.Invalid,
-			Text: "the run-name of " + w.String() + " does not carry the job_id, so that its run cannot be found",
-			Next: "look for the run by hand, and add ${{ inputs.job_id }} to run-name, with spaces around it"}
+// findOf returns what looks for the run of a job by its id, among those after another.
+func findOf(w github.Workflow) func(ctx context.Context, jobID string, after int64, since time.Time) (github.Run, bool, error) {
+	finder := github.NewFinder(w)
+	return func(ctx context.Context, jobID string, after int64, since time.Time) (github.Run, bool, error) {
+		// Without the job_id in its name a run could not be found, and would be started twice.
+		if d, err := declared(ctx, w); err != nil {
+			return github.Run{}, false, err
+		} else if !d.Names("job_id") {
+			return github.Run{}, false, &provision.Error{Class: provision.Invalid,
+				Text: "the run-name of " + w.String() + " does not carry the job_id, so that its run cannot be found",
+				Next: "look for the run by hand, and add ${{ inputs.job_id }} to run-name, with spaces around it"}
+		}
+		return finder.Find(ctx, jobID, after, since)
 	}
-	return w.Find(ctx, jobID, after, since)
 }
 
 // A laterError is a [dispatch.LaterError] as the server understands it.

@@ -27,6 +27,7 @@ type sender struct {
 func newSender(w github.Workflow) *sender {
 	s := &sender{source: newSource(w)}
 	s.source.requests = s.told
+	finder := github.NewFinder(w)
 	s.Dispatcher = &dispatch.Dispatcher{
 		Inputs: func(ctx context.Context, job provision.Job) (map[string]any, error) {
 			d, err := s.source.declared(ctx)
@@ -51,7 +52,7 @@ func newSender(w github.Workflow) *sender {
 					Text: "the run-name of " + w.String() + " does not carry the job_id, so that its run cannot be found",
 					Next: "look for the run by hand, and add ${{ inputs.job_id }} to run-name, with spaces around it"}
 			}
-			run, ok, err := w.Find(ctx, jobID, after, since)
+			run, ok, err := finder.Find(ctx, jobID, after, since)
 			s.told("find", err)
 			return dispatch.Run{ID: run.ID, URL: run.URL, HTMLURL: run.HTMLURL}, ok, err
 		},

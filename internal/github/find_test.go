@@ -57,7 +57,7 @@ func TestFind(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			asked := 0
-			run, ok, err := pages(t, &asked, test.lists...).Find(t.Context(), "job-1", 0, since)
+			run, ok, err := github.NewFinder(pages(t, &asked, test.lists...)).Find(t.Context(), "job-1", 0, since)
 			want := github.Run{}
 			if test.id > 0 {
 				want = github.Run{ID: test.id, URL: fmt.Sprint("u", test.id), HTMLURL: fmt.Sprint("h", test.id)}
@@ -80,15 +80,15 @@ func TestFindUnknown(t *testing.T) {
 		"502":       answer(502, ``),
 		"reset":     func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
 	} {
-		if _, ok, err := serve(t, f).Find(t.Context(), "job-1", 0, since); ok || provision.ClassOf(err) != provision.Busy {
+		if _, ok, err := github.NewFinder(serve(t, f)).Find(t.Context(), "job-1", 0, since); ok || provision.ClassOf(err) != provision.Busy {
 			t.Errorf("%s: %t, %v", name, ok, err)
 		}
 	}
 	asked := 0
-	if _, ok, err := pages(t, &asked, make([][]string, 12)...).Find(t.Context(), "job-1", 0, since); ok || provision.ClassOf(err) != provision.Busy || asked != 10 {
+	if _, ok, err := github.NewFinder(pages(t, &asked, make([][]string, 12)...)).Find(t.Context(), "job-1", 0, since); ok || provision.ClassOf(err) != provision.Busy || asked != 10 {
 		t.Errorf("too many runs: %t, %v after %d requests", ok, err, asked)
 	}
-	if _, _, err := serve(t, answer(404, said("Not Found"))).Find(t.Context(), "job-1", 0, since); provision.ClassOf(err) != provision.NotFound {
+	if _, _, err := github.NewFinder(serve(t, answer(404, said("Not Found")))).Find(t.Context(), "job-1", 0, since); provision.ClassOf(err) != provision.NotFound {
 		t.Errorf("404: %v", err)
 	}
 }
@@ -152,11 +152,11 @@ func TestFindContract(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if run, ok, err := w.Find(t.Context(), "j", 0, began); err != nil || !ok || run != want {
+	if run, ok, err := github.NewFinder(w).Find(t.Context(), "j", 0, began); err != nil || !ok || run != want {
 		t.Errorf("Find = %+v, %t, %v; want %+v", run, ok, err, want)
 	}
 	for word, since := range map[string]time.Time{"other": began, "j": began.Add(time.Hour)} {
-		if run, ok, err := w.Find(t.Context(), word, 0, since); err != nil || ok {
+		if run, ok, err := github.NewFinder(w).Find(t.Context(), word, 0, since); err != nil || ok {
 			t.Errorf("Find(%q) = %+v, %t, %v", word, run, ok, err)
 		}
 	}

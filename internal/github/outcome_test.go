@@ -114,7 +114,7 @@ func TestLost(t *testing.T) {
 			if took := time.Since(began); took > 20*time.Second {
 				t.Errorf("%s: an answer was waited for for %s", name, took)
 			}
-			found, ok, err := w.Find(t.Context(), "j", 0, began)
+			found, ok, err := github.NewFinder(w).Find(t.Context(), "j", 0, began)
 			if err != nil || !ok || len(s.Runs()) != 1 || found.ID != s.Runs()[0].ID {
 				t.Errorf("%s: Find = %+v, %t, %v among %d runs", name, found, ok, err, len(s.Runs()))
 			}

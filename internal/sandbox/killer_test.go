@@ -88,7 +88,8 @@ func (k *killer) decide(r *http.Request) standin.Action {
 		return standin.Action{}
 	}
 	k.dead = true
-	kill := func() { killTree(k.pid) }
+	pid := k.pid // of now: the steps of a cancelled job start another
+	kill := func() { killTree(pid) }
 	if k.point.after {
 		return standin.Action{After: kill, Lose: true}
 	}
