@@ -36,6 +36,9 @@ func TestInterrupt(t *testing.T) {
 			temp := t.TempDir()
 			cmd := exec.CommandContext(t.Context(), os.Args[0], "demo")
 			cmd.Env = append(os.Environ(), "SANDBOX_TEST_MAIN=1", "TMPDIR="+temp, "GORACE=atexit_sleep_ms=0")
+			if moment == "building our own commands" { // with all its compilers
+				cmd.Env = append(cmd.Env, "GOCACHE="+t.TempDir())
+			}
 			out := &watcher{want: moment, seen: make(chan struct{})}
 			cmd.Stdout, cmd.Stderr = out, out
 			if err := cmd.Start(); err != nil {
@@ -47,6 +50,13 @@ func TestInterrupt(t *testing.T) {
 			case <-out.seen:
 			case err := <-ended:
 				t.Fatalf("the demo ended before it said %q: %v\n%s", moment, err, out.all.String())
+			}
+			if moment == "building our own commands" {
+				for tick := time.Tick(time.Millisecond); ; <-tick {
+					if list, _ := filepath.Glob(filepath.Join(temp, "*", "go-build*", "b*")); len(list) > 20 {
+						break
+					}
+				}
 			}
 			asked := time.Now()
 			if err := cmd.Process.Signal(os.Interrupt); err != nil {

@@ -1,12 +1,14 @@
 package sandbox
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
+
+	"github.com/pregoi/provision-tenant/internal/sandbox/toolchain"
 )
 
 // programs are the commands that the sandbox runs as processes.
@@ -24,19 +26,24 @@ func programsDir(root string) (string, error) {
 }
 
 // build builds the programs into dir. Go's own cache makes it quick after the first time.
-func build(ctx context.Context, root, dir string) error {
+// What it leaves behind when ctx ends is in the folder temp.
+func build(ctx context.Context, root, temp, dir string) error {
 	args := []string{"build", "-o", dir + string(filepath.Separator)}
 	for _, p := range programs {
 		args = append(args, "./cmd/"+p)
 	}
-	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Dir = root
-	out, err := cmd.CombinedOutput()
+	cmd := toolchain.Go(ctx, root, temp, args...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Start()
+	if err == nil {
+		err = toolchain.Wait(cmd)
+	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	if err != nil {
-		return fmt.Errorf("go build of our own commands: %w\n%s", err, out)
+		return fmt.Errorf("go build of our own commands: %w\n%s", err, out.Bytes())
 	}
 	return nil
 }

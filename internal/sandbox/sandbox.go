@@ -121,7 +121,7 @@ func Start(ctx context.Context, o Options) (_ *Sandbox, err error) {
 		return nil, err
 	}
 	progress("building our own commands")
-	if err := build(ctx, root, s.programs); err != nil {
+	if err := build(ctx, root, s.dir, s.programs); err != nil {
 		return nil, err
 	}
 	if err := s.startStandIns(o); err != nil {

@@ -61,14 +61,11 @@ func goBuild(ctx context.Context, o Options, t Tool, p program, out string) erro
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, "go", "build", "-v", "-buildvcs=false", "-o", out, "-ldflags", p.ldflags, p.pkg)
-	cmd.Dir = p.module
-	cmd.Env = goEnviron(os.Environ())
-	// A group of its own, so that the compilers that go has started end with it. It gets
-	// an interrupt first, since go removes its temporary files then.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
-	cmd.WaitDelay = 2 * time.Second
+	temp := filepath.Dir(out)
+	if err := os.MkdirAll(temp, 0o755); err != nil {
+		return provision.Errorf(provision.Internal, "build %s: %w", t, err)
+	}
+	cmd := Go(ctx, p.module, temp, "build", "-v", "-buildvcs=false", "-o", out, "-ldflags", p.ldflags, p.pkg)
 	var w watcher
 	cmd.Stderr = &w
 	if err := cmd.Start(); err != nil {
@@ -76,9 +73,8 @@ func goBuild(ctx context.Context, o Options, t Tool, p program, out string) erro
 	}
 	done := make(chan struct{})
 	go w.report(o.Progress, t, done)
-	err := cmd.Wait()
-	done <- struct{}{}                                  // report has ended when it is taken: Progress is ours again
-	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // most often nobody is left
+	err := Wait(cmd)
+	done <- struct{}{} // report has ended when it is taken: Progress is ours again
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -86,6 +82,29 @@ func goBuild(ctx context.Context, o Options, t Tool, p program, out string) erro
 		return w.failure(t, err)
 	}
 	return nil
+}
+
+// Go returns the command go with these arguments, to be started in the folder dir and waited
+// for by [Wait]. The compilers that it starts end with it when ctx does. What it leaves behind
+// then is in the folder temp.
+func Go(ctx context.Context, dir, temp string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = dir
+	cmd.Env = append(goEnviron(os.Environ()), "GOTMPDIR="+temp)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
+	cmd.WaitDelay = 2 * time.Second
+	return cmd
+}
+
+// Wait waits for a command of [Go] that was started, and lets nothing of it go on.
+func Wait(cmd *exec.Cmd) error {
+	err := cmd.Wait()
+	// Most often nobody is left; who is takes a moment to be gone.
+	for end := time.Now().Add(300 * time.Millisecond); syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) == nil && time.Now().Before(end); {
+		time.Sleep(5 * time.Millisecond)
+	}
+	return err
 }
 
 // goEnviron is env for a build that nothing in the user's settings can bend: neither
