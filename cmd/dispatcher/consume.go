@@ -74,16 +74,16 @@ With --addr it answers /healthz, /readyz, /metrics, and with INTERNAL_API_KEY as
 	flags := cmd.Flags()
 	f.target.flags(cmd)
 	f.pace.flags(cmd)
-	flags.StringVar(&f.poison, "poison", string(consumer.Ack), "what is done with a message that can never become a run: ack or leave")
+	flags.StringVar(&f.poison, "poison", string(consumer.Ack), "what is done with a message that can never become a run, `ack|leave`")
 	flags.BoolVar(&f.once, "once", false, "end when the queue gives no more")
 	flags.BoolVar(&f.allowUnknown, "allow-unknown", false, "ignore fields that a message does not have")
 	flags.BoolVar(&f.machine, "json", false, "log JSON")
 	flags.BoolVar(&f.allowNoDead, "allow-no-dead-letter-queue", false, "take a queue that deletes what has used up its attempts")
 	flags.StringVar(&f.addr, "addr", "", "`host:port` to answer on (default none)")
 	flags.IntVar(&f.batch, "batch", 10, "messages in one pull, at most 100")
-	flags.DurationVar(&f.visibility, "visibility", 5*time.Minute, "how `long` a message is leased, 1s to 12h")
-	flags.DurationVar(&f.queueGap, "queue-gap", 300*time.Millisecond, "`time` from one request to Cloudflare to the next; 0 for none")
-	flags.DurationVar(&f.idle, "idle", 10*time.Second, "longest `time` between two looks into an empty queue")
+	flags.DurationVar(&f.visibility, "visibility", 5*time.Minute, "how long a message is leased, 1s to 12h")
+	flags.DurationVar(&f.queueGap, "queue-gap", 300*time.Millisecond, "time from one request to Cloudflare to the next; 0 for none")
+	flags.DurationVar(&f.idle, "idle", 10*time.Second, "longest time between two looks into an empty queue")
 	return cmd
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/pregoi/provision-tenant/internal/consumer"
@@ -18,6 +19,7 @@ type daemon struct {
 	*sender
 	ledger  openLedger
 	metrics *dispatchserver.Metrics
+	wrote   atomic.Pointer[time.Time] // when the ledger was last known to take what is written
 }
 
 // open opens the ledger for s.
@@ -83,9 +85,33 @@ func (d *daemon) config(key string, log *slog.Logger) dispatchserver.Config {
 			if err := d.Pace.Refresh(ctx); err != nil { // the ledger has to answer
 				return err
 			}
+			if err := d.write(ctx); err != nil {
+				return err
+			}
 			return d.source.probe(ctx, d.Pace)
 		},
 	}
+}
+
+// wroteTime is how long a ledger that has taken what was written is believed to: who asks
+// whether we are ready bears no key, and each time costs the disk something.
+const wroteTime = 10 * time.Second
+
+// write is an error while nothing can be written to the ledger: its disk is full, or its
+// server has become one that is only read from.
+func (d *daemon) write(ctx context.Context) error {
+	if at := d.wrote.Load(); at != nil && time.Since(*at) < wroteTime {
+		return nil
+	}
+	t, err := d.ledger.LoadTally(ctx)
+	if err == nil {
+		_, err = d.ledger.SaveTally(ctx, t) // as it was; if another has come first, that could be written
+	}
+	if err == nil {
+		now := time.Now()
+		d.wrote.Store(&now)
+	}
+	return err
 }
 
 // limitsTime is how long it may take to hear what others have sent.

@@ -1,13 +1,18 @@
 package main
 
 import (
+	"context"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/pregoi/provision-tenant/internal/dispatch"
+	"github.com/pregoi/provision-tenant/internal/dispatch/sqliteledger"
+	"github.com/pregoi/provision-tenant/internal/provision"
 	"github.com/pregoi/provision-tenant/internal/sandbox/cloudflare"
 	"github.com/pregoi/provision-tenant/internal/sandbox/github"
 	"github.com/pregoi/provision-tenant/internal/sandbox/standin"
@@ -206,4 +211,44 @@ func TestThroughput(t *testing.T) {
 	t.Logf("%d messages in %v, %.0f in a second; %v of CPU for each; %.1f MB in memory, %.1f at most", jobs, took.Round(time.Millisecond),
 		float64(jobs)/took.Seconds(), (cpu / time.Duration(jobs)).Round(time.Microsecond), float64(now)/(1<<20), float64(most)/(1<<20))
 	l.eachOnce(jobs)
+}
+
+// full is a ledger on a disk that may be full.
+type full struct {
+	openLedger
+	err error
+}
+
+func (l *full) SaveTally(ctx context.Context, t dispatch.Tally) (bool, error) {
+	if l.err != nil {
+		return false, l.err
+	}
+	return l.openLedger.SaveTally(ctx, t)
+}
+
+// A dispatcher whose ledger cannot be written to is not ready: it can take no message.
+func TestReady(t *testing.T) {
+	t.Parallel()
+	k := newDesk(t, nil)
+	file, err := sqliteledger.Open(t.Context(), filepath.Join(t.TempDir(), "d.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = file.Close() }) // what is in it is gone with its folder
+	l := &full{file, provision.Errorf(provision.Busy, "the disk is full")}
+	d := &daemon{sender: k.sender, ledger: l}
+	d.Pace = &dispatch.Pace{Slots: l}
+	ready := d.config("", nil).Ready
+	if err := ready(t.Context()); provision.ClassOf(err) != provision.Busy {
+		t.Errorf("with a full disk: %v", err)
+	}
+	why := l.err
+	l.err = nil
+	if err := ready(t.Context()); err != nil {
+		t.Errorf("with room on it: %v", err)
+	}
+	l.err = why // which is asked again later, and not each time
+	if err := ready(t.Context()); err != nil {
+		t.Errorf("a moment later: %v", err)
+	}
 }

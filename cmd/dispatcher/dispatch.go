@@ -68,7 +68,7 @@ was cancelled. It is 5 too when --timeout is over, and the run goes on.`,
 	flags.BoolVar(&f.retry, "retry", false, "send again what GitHub has refused before")
 	flags.BoolVar(&f.dry, "dry-run", false, "print the request, without the token, and send nothing")
 	flags.BoolVar(&f.wait, "wait", false, "follow the run to its end, and exit by its conclusion")
-	flags.DurationVar(&f.timeout, "timeout", time.Hour, "how `long` --wait waits; 0 for ever")
+	flags.DurationVar(&f.timeout, "timeout", time.Hour, "how long --wait waits; 0 for ever")
 	return cmd
 }
 

@@ -39,7 +39,11 @@ func (p *program) follow(ctx context.Context, w github.Workflow, id int64, timeo
 	defer cancel()
 	began := time.Now()
 	run, err := w.Follow(limited, id, func(r github.Progress) {
-		fmt.Fprintf(p.errs, "%6s  %s\n", time.Since(began).Round(time.Second), r.Status)
+		again := ""
+		if r.Attempt > 1 {
+			again = fmt.Sprintf(" (attempt %d)", r.Attempt)
+		}
+		fmt.Fprintf(p.errs, "%6s  %s%s\n", time.Since(began).Round(time.Second), r.Status, again)
 	})
 	switch {
 	case err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):

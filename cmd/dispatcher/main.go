@@ -43,9 +43,9 @@ func (p *program) run(ctx context.Context, args []string) error {
 	root.SetArgs(args)
 	started := false
 	root.PersistentPreRun = func(*cobra.Command, []string) { started = true }
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err != nil && !started {
-		return &provision.Error{Class: provision.Invalid, Text: err.Error(), Next: "see dispatcher --help"}
+		return &provision.Error{Class: provision.Invalid, Text: err.Error(), Next: "see " + cmd.CommandPath() + " --help"}
 	}
 	return err
 }

@@ -40,7 +40,8 @@ func TestMain(m *testing.M) {
 //	nofault                         answer again as GitHub does
 //	status N PROGRAM [ARG...]       run it, and want that exit status
 //	runs FILE                       write a line for each run into FILE: its name and its inputs
-//	steer STATUS [CONCLUSION]       move the last run that nobody carries out, once there is one
+//	steer STATUS [CONCLUSION]       move the last run that nobody carries out, once there is one;
+//	                                "again" is for one that has ended
 //	send TYPE FILE [TIMES]          put a message into the queue
 //	queue FILE                      write what is in the queue and the dead-letter queue into FILE
 func TestScripts(t *testing.T) {
@@ -183,7 +184,11 @@ func (p *place) steer(status, conclusion string) error {
 	defer tick.Stop()
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); <-tick.C {
 		if runs := p.server.Load().Runs(); len(runs) > 0 {
-			return p.server.Load().Steer(runs[len(runs)-1].ID, status, conclusion)
+			id := runs[len(runs)-1].ID
+			if status == "again" {
+				return p.server.Load().Rerun(id)
+			}
+			return p.server.Load().Steer(id, status, conclusion)
 		}
 	}
 	return errors.New("there is no run")

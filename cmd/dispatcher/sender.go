@@ -28,6 +28,13 @@ func newSender(w github.Workflow) *sender {
 	s := &sender{source: newSource(w)}
 	s.source.requests = s.told
 	finder := github.NewFinder(w)
+	finder.Page = func(ctx context.Context, send func(context.Context) error) error {
+		return s.Pace.Read(ctx, func(ctx context.Context) error {
+			err := send(ctx)
+			s.told("find", err)
+			return err
+		})
+	}
 	s.Dispatcher = &dispatch.Dispatcher{
 		Inputs: func(ctx context.Context, job provision.Job) (map[string]any, error) {
 			d, err := s.source.declared(ctx)
@@ -53,7 +60,6 @@ func newSender(w github.Workflow) *sender {
 					Next: "look for the run by hand, and add ${{ inputs.job_id }} to run-name, with spaces around it"}
 			}
 			run, ok, err := finder.Find(ctx, jobID, after, since)
-			s.told("find", err)
 			return dispatch.Run{ID: run.ID, URL: run.URL, HTMLURL: run.HTMLURL}, ok, err
 		},
 	}

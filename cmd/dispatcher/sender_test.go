@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/pregoi/provision-tenant/internal/dispatch"
 	"github.com/pregoi/provision-tenant/internal/dispatch/ledgertest"
@@ -159,5 +160,31 @@ func TestWhoseFault(t *testing.T) {
 	d.want(1, provision.NotFound)
 	if _, err := d.send(1); !strings.Contains(err.Error(), "pregoi/prego provision-tenant.yml at main: ") || d.posts.Load() > 0 {
 		t.Errorf("%d requests, and %v", d.posts.Load(), err)
+	}
+}
+
+// A limit that the list of runs meets is one limit, of one request.
+func TestLimitedLook(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	found := 0
+	d.requests = func(request string, _ error) {
+		if request == "find" {
+			found++
+		}
+	}
+	d.github.Faults.Set(func(r *http.Request) standin.Action {
+		switch {
+		case r.Method == http.MethodPost:
+			return standin.Action{Lose: true}
+		case strings.HasSuffix(r.URL.Path, "/runs"):
+			return standin.Action{Status: http.StatusForbidden, Body: `{"message":"You have exceeded a secondary rate limit."}`, Header: http.Header{"Retry-After": {"600"}}}
+		}
+		return standin.Action{}
+	})
+	d.Patience = 5 * time.Second
+	d.want(1, provision.Busy)
+	if got := d.Pace.State().Limited; got != 1 || found != 1 {
+		t.Errorf("%d limits of %d requests", got, found)
 	}
 }

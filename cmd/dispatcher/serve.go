@@ -59,7 +59,7 @@ SIGTERM ends it within 7 seconds. The log's line "listening" has the address, al
 	f.target.flags(cmd)
 	f.pace.flags(cmd)
 	flags.StringVar(&f.addr, "addr", "127.0.0.1:8090", "`host:port` to listen on")
-	flags.DurationVar(&f.wait, "wait", 5*time.Second, "how `long` a request waits for its run, at most 1m")
+	flags.DurationVar(&f.wait, "wait", 5*time.Second, "how long a request waits for its run, at most 1m")
 	flags.BoolVar(&f.allowUnknown, "allow-unknown", false, "ignore fields that a message does not have")
 	flags.BoolVar(&f.machine, "json", false, "log JSON")
 	return cmd

@@ -173,6 +173,18 @@ func TestBodies(t *testing.T) {
 	}
 }
 
+// A message whose time is not told is not one of 1970, whose last delivery is long past.
+func TestNoTimestamp(t *testing.T) {
+	t.Parallel()
+	j := startQueue(t, sandbox.Options{}, sandbox.QueueOptions{})
+	j.server.Faults.Set(func(*http.Request) standin.Action {
+		return standin.Action{Status: 200, Body: `{"success":true,"errors":[],"messages":[],"result":{"messages":[{"id":"m","lease_id":"l","attempts":1,"body":{}}]}}`}
+	})
+	if m := j.pull(1)[0]; !m.At.IsZero() {
+		t.Errorf("put into the queue at %s", m.At)
+	}
+}
+
 // Delays are whole seconds, rounded up, of at most half a day.
 func TestDelays(t *testing.T) {
 	t.Parallel()

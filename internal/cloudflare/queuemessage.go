@@ -18,11 +18,11 @@ type Batch struct {
 
 // A Delivery is one message, delivered once more.
 type Delivery struct {
-	ID       string // the vendor's, the same at each delivery
-	Lease    string // names this delivery when it is settled
-	Attempts int    // deliveries so far, this one counted
-	At       time.Time
-	Body     []byte // decoded; as it came, if Unreadable is set
+	ID       string    // the vendor's, the same at each delivery
+	Lease    string    // names this delivery when it is settled
+	Attempts int       // deliveries so far, this one counted
+	At       time.Time // when it was put into the queue; zero if the queue does not say so
+	Body     []byte    // decoded; as it came, if Unreadable is set
 	// Unreadable says why Body could not be decoded. It is [provision.Invalid]: the message
 	// will be no better the next time.
 	Unreadable error
@@ -40,7 +40,10 @@ type wireMessage struct {
 }
 
 func (m wireMessage) delivery() Delivery {
-	d := Delivery{ID: m.ID, Lease: m.Lease, Attempts: int(m.Attempts), At: time.UnixMilli(int64(m.Millis))}
+	d := Delivery{ID: m.ID, Lease: m.Lease, Attempts: int(m.Attempts)}
+	if m.Millis > 0 {
+		d.At = time.UnixMilli(int64(m.Millis))
+	}
 	kind := ""
 	for k, v := range m.Metadata {
 		if text, ok := v.(string); ok && strings.EqualFold(k, "CF-Content-Type") {

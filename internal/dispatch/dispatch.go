@@ -45,8 +45,9 @@ type Dispatcher struct {
 	// Ledger remembers jobs; nil for none.
 	Ledger Ledger
 	// Find looks for the run of a job among those created since then, with an id greater than
-	// after, by the job's id in their names. It answers false only if it has seen all of them. Its errors are like
-	// Start's. With nil nobody can look: a job whose answer was lost is not sent again.
+	// after, by the job's id in their names. It answers false only if it has seen all of them.
+	// Its errors are like Start's, or those of [Pace.Read], by which it may ask for more than
+	// one page. With nil nobody can look: a job whose answer was lost is not sent again.
 	Find func(ctx context.Context, jobID string, after int64, since time.Time) (Run, bool, error)
 	// Pace is asked before every request; nil for no pace. Dispatchers of one token
 	// in one process share it, and those of several share its Slots.

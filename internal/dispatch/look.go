@@ -3,6 +3,7 @@ package dispatch
 import (
 	"cmp"
 	"context"
+	"errors"
 	"time"
 
 	"github.com/pregoi/provision-tenant/internal/provision"
@@ -39,7 +40,9 @@ func (v *delivery) look(ctx context.Context, r Record) (Run, error) {
 	}
 	run, ok, err := v.Find(ctx, v.job.ID, r.After, r.FirstAt)
 	v.active = true
-	v.Pace.told(ctx, err)
+	if later := (*LaterError)(nil); !errors.As(err, &later) { // which comes of a Read, and is told already
+		v.Pace.told(ctx, err)
+	}
 	switch {
 	case err != nil && (ctx.Err() != nil || !provision.Retryable(err)):
 		return Run{}, unseen(err)

@@ -2,37 +2,31 @@ package github
 
 import (
 	"context"
-	"fmt"
-	"net/http"
-	"net/url"
-	"path"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
-	gh "github.com/google/go-github/v60/github"
 	"github.com/pregoi/provision-tenant/internal/provision"
 )
 
-// clocks is how far GitHub's clock and ours may differ, and then some.
+// clocks is how far GitHub's clock and ours may differ, where GitHub does not tell its time,
+// and then some.
 const clocks = 5 * time.Minute
 
-// GitHub lists a thousand of the runs that match, and no more; those before them are asked
-// for by their date. A finder asks for so many thousands.
-// https://docs.github.com/en/rest/actions/workflow-runs#list-workflow-runs-for-a-workflow
-const (
-	pageSize = 100
-	maxPages = 10
-	maxLists = 10
-)
+// maxPages is how many pages of the list are read at most.
+const maxPages = 100
 
 // A Finder looks for runs of a workflow by their names. However many look at once, as after
 // a crash, one reads the list of runs for all who have asked before it began, so that they
 // take no more of GitHub's limits than one. It is safe for concurrent use.
 type Finder struct {
+	// Page sends the request for a page of the list, which is what it is called with, or says
+	// why it is not to be sent now; nil for one that sends it. It is set before the first Find.
+	Page func(ctx context.Context, send func(context.Context) error) error
+
 	w    Workflow
 	turn chan struct{} // holds who reads the list
+	free time.Time     // when requests are scarce, when the next list begins; of who has the turn
 	mu   sync.Mutex
 	asks []*ask // that nobody is reading the list for yet
 }
@@ -43,6 +37,7 @@ type ask struct {
 	after int64
 	since time.Time
 	told  chan struct{} // closed when run and err are set
+	gone  bool          // nobody waits for it
 	run   Run
 	err   error
 }
@@ -63,27 +58,37 @@ func (f *Finder) Find(ctx context.Context, word string, after int64, since time.
 	select {
 	case <-a.told:
 	case f.turn <- struct{}{}:
-		f.answer(ctx, a)
+		err := f.answer(ctx, a)
 		<-f.turn
+		if err != nil {
+			return Run{}, false, err
+		}
 	case <-ctx.Done(): // a is its reader's
-		return Run{}, false, f.w.classify("list the runs of "+f.w.String(), answer{err: ctx.Err()}, false)
+		return Run{}, false, f.cut(ctx)
 	}
 	return a.run, a.run.ID > 0, a.err
 }
 
+func (f *Finder) cut(ctx context.Context) error {
+	return f.w.classify("list the runs of "+f.w.String(), answer{err: ctx.Err()}, false)
+}
+
 // answer reads the list of runs for all who have asked, of whom mine is one unless it was
 // answered while it waited for its turn. When ctx ends the others go on by themselves.
-func (f *Finder) answer(ctx context.Context, mine *ask) {
-	asks := f.take()
-	if !slices.Contains(asks, mine) {
-		f.put(asks...)
-		return
+func (f *Finder) answer(ctx context.Context, mine *ask) error {
+	select {
+	case <-mine.told:
+		return nil
+	default:
 	}
+	if sleep(ctx, time.Until(f.free)) != nil {
+		return f.cut(ctx)
+	}
+	asks := f.take()
 	err := f.read(ctx, asks)
 	if err != nil && ctx.Err() != nil {
-		mine.run, mine.err = Run{}, err
 		f.put(asks...)
-		return
+		return err
 	}
 	for _, a := range asks {
 		if a.run.ID == 0 { // what was found is there, whatever came after it
@@ -91,12 +96,13 @@ func (f *Finder) answer(ctx context.Context, mine *ask) {
 		}
 		close(a.told)
 	}
+	return nil
 }
 
 func (f *Finder) put(asks ...*ask) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.asks = append(f.asks, asks...)
+	f.asks = append(f.asks, slices.DeleteFunc(asks, func(a *ask) bool { return a.gone })...)
 }
 
 func (f *Finder) take() []*ask {
@@ -110,10 +116,13 @@ func (f *Finder) take() []*ask {
 func (f *Finder) drop(a *ask) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	a.gone = true
 	f.asks = slices.DeleteFunc(f.asks, func(other *ask) bool { return other == a })
 }
 
-// read goes through the list of runs, the newest first, until all are seen.
+// read goes through the list of runs, the newest first, until all are seen that there have
+// been since the earliest time that is asked for. Runs that begin meanwhile move others to a
+// later page, where they are seen again; runs that are deleted move others to an earlier one.
 func (f *Finder) read(ctx context.Context, asks []*ask) error {
 	byWord := map[string][]*ask{}
 	since := asks[0].since
@@ -124,75 +133,39 @@ func (f *Finder) read(ctx context.Context, asks []*ask) error {
 			since = a.since
 		}
 	}
-	var until time.Time
-	for range maxLists {
-		last := until
-		for page := 1; page <= maxPages; page++ {
-			list, more, err := f.w.runs(ctx, since, until, page)
-			if err != nil {
-				return err
-			}
-			for _, r := range list {
-				last = r.GetCreatedAt().Time
-				for _, word := range names(r.GetDisplayTitle()) {
-					for _, a := range byWord[word] {
-						a.see(r)
-					}
+	total := 0
+	for page := 1; page <= maxPages; page++ {
+		p, err := f.page(ctx, page)
+		if err != nil {
+			return err
+		}
+		if p.total < total {
+			return provision.Errorf(provision.Busy, "list the runs of %s: some were deleted while they were read", f.w)
+		}
+		total = p.total
+		for _, r := range p.runs {
+			for _, word := range names(r.Title) {
+				for _, a := range byWord[word] {
+					a.see(r, p.behind)
 				}
 			}
-			if !more && (page < maxPages || len(list) < pageSize) {
-				return nil
+		}
+		if n := len(p.runs); n > 0 && p.runs[n-1].before(since.Add(-p.behind)) {
+			return nil
+		}
+		if seen := (page-1)*pageSize + len(p.runs); !p.more || len(p.runs) == 0 {
+			if seen < total {
+				return provision.Errorf(provision.Busy, "list the runs of %s: GitHub counts %d and lists %d", f.w, total, seen)
 			}
+			return nil
 		}
-		if last.IsZero() || last.Equal(until) {
-			break // a whole thousand in one second
-		}
-		until = last // and that second once more
 	}
 	return provision.Errorf(provision.Busy, "list the runs of %s: there are too many since %s", f.w, since.UTC().Format(time.RFC3339))
 }
 
-// see takes r for the run that is asked for, if it may be.
-func (a *ask) see(r *gh.WorkflowRun) {
-	if r.GetID() > a.after && (r.CreatedAt == nil || !r.CreatedAt.Before(a.since)) {
-		a.run = Run{ID: r.GetID(), URL: r.GetURL(), HTMLURL: r.GetHTMLURL()}
+// see takes r for the run that is asked for, if it may be. GitHub's clock is behind ours by so much.
+func (a *ask) see(r listed, behind time.Duration) {
+	if r.ID > a.after && r.Event == "workflow_dispatch" && (r.Created.IsZero() || !r.Created.Before(a.since.Add(-behind))) {
+		a.run = Run{ID: r.ID, URL: r.URL, HTMLURL: r.HTMLURL}
 	}
-}
-
-// runs returns one page of the runs that dispatches have started since then, and until then
-// unless that is zero, and whether there is another.
-func (w Workflow) runs(ctx context.Context, since, until time.Time, page int) ([]*gh.WorkflowRun, bool, error) {
-	created := ">=" + since.UTC().Format(time.RFC3339)
-	if !until.IsZero() {
-		created = since.UTC().Format(time.RFC3339) + ".." + until.UTC().Format(time.RFC3339)
-	}
-	query := url.Values{
-		"event":    {"workflow_dispatch"},
-		"created":  {created},
-		"per_page": {fmt.Sprint(pageSize)},
-		"page":     {fmt.Sprint(page)},
-	}
-	req, err := w.request(ctx, http.MethodGet, "actions/workflows/"+url.PathEscape(path.Base(w.File))+"/runs?"+query.Encode(), nil)
-	if err != nil {
-		return nil, false, err
-	}
-	var list gh.WorkflowRuns
-	a := w.do(ctx, req, &list)
-	// An answer without a count is no list, and must not pass for an empty one.
-	if a.err == nil && list.TotalCount == nil {
-		a.garbled = true
-	}
-	if a.err != nil || a.garbled {
-		return nil, false, w.classify("list the runs of "+w.String(), a, false)
-	}
-	return list.WorkflowRuns, a.resp.NextPage > page, nil
-}
-
-// names returns what stands in title between spaces and other signs, each once.
-func names(title string) []string {
-	list := strings.FieldsFunc(title, func(r rune) bool {
-		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("._~@:+-", r)
-	})
-	slices.Sort(list)
-	return slices.Compact(list)
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,8 +25,8 @@ func pages(t *testing.T, asked *int, lists ...[]string) github.Workflow {
 	return serve(t, func(rw http.ResponseWriter, r *http.Request) {
 		*asked++
 		q := r.URL.Query()
-		if want := fmt.Sprint(*asked); r.Method != "GET" || r.URL.Path != "/repos/o/r/actions/workflows/w.yml/runs" || q.Get("event") != "workflow_dispatch" ||
-			q.Get("created") != ">=2026-03-14T15:04:26Z" || q.Get("per_page") != "100" || q.Get("page") != want {
+		if want := fmt.Sprint(*asked); r.Method != "GET" || r.URL.Path != "/repos/o/r/actions/workflows/w.yml/runs" ||
+			len(q) != 2 || q.Get("per_page") != "100" || q.Get("page") != want {
 			t.Errorf("%s %s", r.Method, r.URL)
 		}
 		if *asked < len(lists) {
@@ -34,9 +35,9 @@ func pages(t *testing.T, asked *int, lists ...[]string) github.Workflow {
 		var runs []string
 		for i, name := range lists[*asked-1] {
 			id := 1000*(100-*asked) - i
-			runs = append(runs, fmt.Sprintf(`{"id":%d,"display_title":%q,"url":"u%d","html_url":"h%d"}`, id, name, id, id))
+			runs = append(runs, fmt.Sprintf(`{"id":%d,"event":"workflow_dispatch","display_title":%q,"url":"u%d","html_url":"h%d"}`, id, name, id, id))
 		}
-		_, _ = fmt.Fprintf(rw, `{"total_count":%d,"workflow_runs":[%s]}`, 1, strings.Join(runs, ","))
+		_, _ = fmt.Fprintf(rw, `{"total_count":%d,"workflow_runs":[%s]}`, len(runs), strings.Join(runs, ","))
 	})
 }
 
@@ -77,6 +78,9 @@ func TestFindUnknown(t *testing.T) {
 		"empty":     answer(200, ``),
 		"html":      answer(200, `<html>`),
 		"truncated": answer(200, `{"total_count":0,"workflow_runs":[`, "Content-Length", "100"),
+		"none of 5": answer(200, `{"total_count":5,"workflow_runs":[]}`),
+		"null of 5": answer(200, `{"total_count":5}`),
+		"1 of 5":    answer(200, `{"total_count":5,"workflow_runs":[{"id":1,"event":"workflow_dispatch"}]}`),
 		"502":       answer(502, ``),
 		"reset":     func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
 	} {
@@ -85,7 +89,7 @@ func TestFindUnknown(t *testing.T) {
 		}
 	}
 	asked := 0
-	if _, ok, err := github.NewFinder(pages(t, &asked, make([][]string, 12)...)).Find(t.Context(), "job-1", 0, since); ok || provision.ClassOf(err) != provision.Busy || asked != 10 {
+	if _, ok, err := github.NewFinder(pages(t, &asked, slices.Repeat([][]string{{"x"}}, 102)...)).Find(t.Context(), "job-1", 0, since); ok || provision.ClassOf(err) != provision.Busy || asked != 100 {
 		t.Errorf("too many runs: %t, %v after %d requests", ok, err, asked)
 	}
 	if _, _, err := github.NewFinder(serve(t, answer(404, said("Not Found")))).Find(t.Context(), "job-1", 0, since); provision.ClassOf(err) != provision.NotFound {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -126,6 +127,33 @@ func TestFollowSuperseded(t *testing.T) {
 		}
 		if p, err := w.Progress(t.Context(), runs[2].ID); err != nil || p.Status != "queued" || p.Completed() {
 			t.Errorf("the newest: %+v, %v", p, err)
+		}
+	})
+}
+
+// A run that is run again while it is followed, also between two looks, is followed to the
+// end of its last attempt.
+func TestFollowAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, w, run := started(t, sandbox.Options{})
+		go func() {
+			time.Sleep(5 * time.Minute)
+			if err := errors.Join(s.Steer(run.ID, "in_progress", ""), s.Steer(run.ID, "completed", "failure"), s.Rerun(run.ID)); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(5 * time.Minute)
+			if err := s.Steer(run.ID, "completed", "success"); err != nil {
+				t.Error(err)
+			}
+		}()
+		var seen []string
+		p, err := w.Follow(t.Context(), run.ID, func(p github.Progress) { seen = append(seen, fmt.Sprint(p.Attempt, " ", p.Status)) })
+		if err != nil || p.Attempt != 2 || p.Conclusion != "success" {
+			t.Errorf("Follow = %+v, %v", p, err)
+		}
+		if want := []string{"1 queued", "2 queued", "2 completed"}; !slices.Equal(seen, want) {
+			t.Errorf("seen: %q, want %q", seen, want)
 		}
 	})
 }

@@ -16,8 +16,12 @@ import (
 // unknown to GitHub Enterprise Server before 3.21.
 const apiVersion = "2022-11-28"
 
-// maxAnswer bounds an answer's body, in bytes.
-const maxAnswer = 2 << 20
+// What bounds an answer's body, in bytes. A page of the list of runs is the longest: of each
+// of a hundred runs it says some 16 kB, and the whole message of its commit.
+const (
+	maxAnswer = 2 << 20
+	maxList   = 16 << 20 // to what is read
+)
 
 // request returns a request for a path below the repository, with the token in it.
 func (w Workflow) request(ctx context.Context, method, below string, body any) (*http.Request, error) {
@@ -111,7 +115,7 @@ func sameHost(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// bounded cuts the bodies of answers off at maxAnswer.
+// bounded cuts the bodies of answers off.
 type bounded struct{ base http.RoundTripper }
 
 func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -123,9 +127,13 @@ func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	most := int64(maxAnswer)
+	if req.Method == http.MethodGet {
+		most = maxList
+	}
 	resp.Body = struct {
 		io.Reader
 		io.Closer
-	}{io.LimitReader(resp.Body, maxAnswer), resp.Body}
+	}{io.LimitReader(resp.Body, most), resp.Body}
 	return resp, nil
 }

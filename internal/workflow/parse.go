@@ -151,6 +151,10 @@ func (p *parser) each(n *yaml.Node, what string, f func(key string, value *yaml.
 	}
 	seen := map[string]bool{}
 	for i := 0; i+1 < len(n.Content) && p.err == nil; i += 2 {
+		// https://docs.github.com/en/actions/reference/workflows-and-actions/reusing-workflow-configurations#yaml-anchors-and-aliases
+		if n.Content[i].ShortTag() == "!!merge" {
+			p.fail(n.Content[i], "%.80s has a merge key (<<), which GitHub does not take", what)
+		}
 		key := p.text(n.Content[i], "a key of "+what)
 		if seen[key] {
 			p.fail(n.Content[i], "%.80q stands twice in %.80s", key, what)

@@ -13,6 +13,7 @@ func TestNames(t *testing.T) {
 		"${{ inputs.job_id }}":                   true,
 		"provision ${{inputs.job_id}} (x)":       true,
 		"${{ github.event.inputs.job_id }}":      true,
+		"${{ GitHub.Event.Inputs.JOB_ID }}":      true,
 		"[${{ inputs.a }} ${{ inputs.job_id }}]": true,
 		"job-${{ inputs.job_id }}":               false,
 		"${{ inputs.job_id }}: x":                false,

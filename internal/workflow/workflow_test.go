@@ -61,6 +61,7 @@ func TestParseRefused(t *testing.T) {
 		{"on: {workflow_dispatch: {inputs: {a: {required: maybe}}}}", `workflow file: line 1: required of input "a" is neither true nor false`},
 		{"on: {workflow_dispatch: {inputs: {a: {options: x}}}}", "workflow file: line 1: options of input a are no list"},
 		{"on: {workflow_dispatch: {inputs: {a: {}, a: {}}}}", `workflow file: line 1: "a" stands twice in inputs`},
+		{"x: &x {type: string}\non: {workflow_dispatch: {inputs: {a: {<<: *x}}}}", "workflow file: line 2: input a has a merge key (<<), which GitHub does not take"},
 		{"on: push\ntrue: workflow_dispatch", "workflow file: line 2: on stands there twice"},
 		{"on: workflow_dispatch\n" + strings.Repeat("#", 1<<20), "workflow file is 1048598 bytes long, more than 1048576"},
 	} {

@@ -61,6 +61,13 @@ func TestServer(t *testing.T) {
 		}
 		wg.Wait()
 	})
+	// One that has become the copy of another is taken for what it is: it does not stay so.
+	t.Run("only read from", func(t *testing.T) {
+		own := space(t, address, "copy") + "&default_transaction_read_only=on"
+		if _, err := postgresledger.Open(t.Context(), own); provision.ClassOf(err) != provision.Busy {
+			t.Errorf("Open: %v", err)
+		}
+	})
 	t.Run("no such database", func(t *testing.T) {
 		nowhere := strings.Replace(address, "/postgres?", "/nowhere?", 1)
 		if _, err := postgresledger.Open(t.Context(), nowhere); provision.ClassOf(err) != provision.NotFound {

@@ -128,6 +128,8 @@ func classify(what string, err error) error {
 		class = provision.Denied
 	case e.Code == "3D000": // no such database
 		class = provision.NotFound
+	case e.Code == "25006": // a copy, which others write to: the server that was ours has been replaced
+		class = provision.Busy
 	case strings.HasPrefix(e.Code, "40"), strings.HasPrefix(e.Code, "53"), strings.HasPrefix(e.Code, "57"), strings.HasPrefix(e.Code, "08"):
 		class = provision.Busy // a deadlock, resources, an operator, the connection
 	}

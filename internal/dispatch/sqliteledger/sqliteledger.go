@@ -156,16 +156,18 @@ func classify(what string, err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("ledger: %s: %w", what, err)
 	}
-	class := provision.Internal
-	if e := (*driver.Error)(nil); errors.As(err, &e) {
-		switch e.Code() & 0xff { // the rest says which kind of each
+	e := &provision.Error{Class: provision.Internal, Text: fmt.Sprintf("ledger: %s: %v", what, err), Err: err}
+	if cause := (*driver.Error)(nil); errors.As(err, &cause) {
+		switch cause.Code() & 0xff { // the rest says which kind of each
 		case codes.SQLITE_INTERRUPT:
 			return fmt.Errorf("ledger: %s: %w", what, context.Canceled)
-		case codes.SQLITE_BUSY, codes.SQLITE_LOCKED, codes.SQLITE_FULL:
-			class = provision.Busy
+		case codes.SQLITE_FULL:
+			e.Class, e.Next = provision.Busy, "make room on the disk that holds the ledger, and send the same again"
+		case codes.SQLITE_BUSY, codes.SQLITE_LOCKED:
+			e.Class = provision.Busy
 		}
 	}
-	return provision.Errorf(class, "ledger: %s: %w", what, err)
+	return e
 }
 
 // A stamp is a time as it is stored: nanoseconds since 1970, NULL for the zero time.
