@@ -70,6 +70,13 @@ func command(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 		if asJSON {
 			gha.Stdout = stderr
 		}
+		show := func(rep report) error {
+			if !asJSON {
+				return nil
+			}
+			_, err := io.WriteString(stdout, gha.Redact(compact(rep))+"\n")
+			return err
+		}
 		flag := func(name string) string {
 			if f := flags[name]; f != nil {
 				return *f
@@ -81,24 +88,27 @@ func command(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 		if len(args) == 1 {
 			fields, err := readMessage(gha, args[0], stdin)
 			if err != nil {
-				status = finish(gha, report{Error: err.Error(), ErrorClass: provision.ClassOf(err), NextAction: provision.NextAction(err)}, err)
-				return nil
+				rep := report{Error: err.Error(), ErrorClass: provision.ClassOf(err), NextAction: provision.NextAction(err)}
+				status = finish(gha, rep, err)
+				return show(rep)
 			}
 			get = over(flag, over(fields, gha.Input))
 		}
 		left := leaveMark(ctx, gha, getenv)
 		mend := gha.Fence()
 		rep, trace, err := run(ctx, gha, get, getenv)
-		for _, name := range mend() {
+		endChildren()
+		mended, unmended := mend()
+		for _, name := range mended {
 			gha.Warning("provision-tenant", "a program that was run has written to the runner's file "+name+": that was undone")
+		}
+		if unmended != nil {
+			gha.Error("provision-tenant", "what a program that was run has written to the runner's files could not be undone: "+unmended.Error())
 		}
 		status = finish(gha, rep, err)
 		trace.close(ctx)
 		left.end(gha, rep, trace.lost)
-		if asJSON {
-			return json.NewEncoder(stdout).Encode(rep)
-		}
-		return nil
+		return show(rep)
 	}
 	root.SetArgs(args)
 	root.SetIn(stdin)
@@ -182,7 +192,9 @@ func leave(gha *actions.Action, rep report) error {
 	unwritable := (*fs.PathError)(nil)
 	for _, out := range rep.outputs() {
 		value := gha.Redact(out.value)
-		if value != out.value && !slices.Contains(prose, out.name) {
+		if slices.Contains(prose, out.name) {
+			value = strings.ToValidUTF8(value, "\uFFFD") // somebody's words are in it
+		} else if value != out.value {
 			gha.Warning("output "+out.name, "it is left empty, since its value is a secret")
 			value = ""
 		}

@@ -69,7 +69,7 @@ func parseConfig(req request, getenv func(string) string) (config, error) {
 		pulumiPassphrase: env("PULUMI_CONFIG_PASSPHRASE"),
 		cloudflareToken:  env("CLOUDFLARE_API_TOKEN"),
 		zoneID:           env("CLOUDFLARE_ZONE_ID"),
-		zoneName:         env("CLOUDFLARE_ZONE_NAME"),
+		zoneName:         strings.TrimSuffix(env("CLOUDFLARE_ZONE_NAME"), "."),
 		cloudflareURL:    env("CLOUDFLARE_API_BASE_URL"),
 	}
 	if req.options.Only == "select_stack" {
@@ -112,11 +112,43 @@ func secrets(getenv, get func(string) string) []string {
 	for _, name := range otherSecrets {
 		list = append(list, strings.TrimSpace(getenv(name)))
 	}
-	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"} {
-		if u, err := url.Parse(getenv(name)); err == nil && u.User != nil {
-			password, _ := u.User.Password()
-			list = append(list, password)
-		}
+	for _, name := range urls {
+		list = append(list, urlSecrets(getenv(name))...)
+	}
+	return append(list, urlSecrets(get("pulumi_repo"))...)
+}
+
+// urls are the variables that hold a URL, in which there may be a password.
+var urls = []string{
+	"CONTROL_PLANE_URL", "HCLOUD_ENDPOINT", "PULUMI_BACKEND_URL", "CLOUDFLARE_API_BASE_URL",
+	"HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy",
+}
+
+// urlSecrets returns the password in a URL, or of one over http the user who has none, which
+// is a token then; as it stands there, and decoded. It takes what is no URL to the letter too:
+// a proxy needs no scheme, and of an ill-formed one an error may hold a part.
+func urlSecrets(s string) []string {
+	scheme, rest, ok := strings.Cut(strings.TrimSpace(s), "://")
+	if !ok {
+		scheme, rest = "", scheme
+	}
+	if end := strings.IndexAny(rest, "/?#"); end >= 0 {
+		rest = rest[:end]
+	}
+	at := strings.LastIndexByte(rest, '@')
+	if at < 0 {
+		return nil
+	}
+	secret, password, ok := strings.Cut(rest[:at], ":")
+	switch {
+	case ok:
+		secret = password
+	case scheme != "http" && scheme != "https":
+		return nil // whom ssh shall be
+	}
+	list := []string{secret}
+	if plain, err := url.PathUnescape(secret); err == nil && plain != secret {
+		list = append(list, plain)
 	}
 	return list
 }

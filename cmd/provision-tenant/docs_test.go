@@ -157,10 +157,10 @@ func TestReadme(t *testing.T) {
 	f := readActionFile(t)
 	var in, out, env, exits []string
 	for _, i := range f.Inputs {
-		in = append(in, fmt.Sprintf("| `%s` | %s | %s |", i.name, code(i.value.Default), i.value.Description))
+		in = append(in, fmt.Sprintf("| `%s` | %s | %s |", i.name, code(i.value.Default), cellOf(i.value.Description)))
 	}
 	for _, o := range f.Outputs {
-		out = append(out, fmt.Sprintf("| `%s` | %s |", o.name, o.value.Description))
+		out = append(out, fmt.Sprintf("| `%s` | %s |", o.name, cellOf(o.value.Description)))
 	}
 	for _, s := range settings {
 		secret := ""
@@ -222,6 +222,9 @@ func table(t *testing.T, text, heading string) (from, to int) {
 	to = from + strings.Index(text[from:], "\n\n") + 1
 	return from, to
 }
+
+// cellOf is a text as a cell of a table has it, which ends at a | .
+func cellOf(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
 
 func code(s string) string {
 	if s == "" {

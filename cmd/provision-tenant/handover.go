@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"slices"
 
 	"github.com/pregoi/provision-tenant/internal/pipeline"
 	"github.com/pregoi/provision-tenant/internal/provision"
@@ -77,11 +78,15 @@ func compact(v any) string {
 func (req request) earlier(r *pipeline.Run) error {
 	var rep report
 	if err := json.Unmarshal([]byte(req.result), &rep); err != nil {
-		return &provision.FieldError{Field: "result", Value: req.result, Reason: "is not the output result of an earlier step"}
+		return badResult(req.result, "is not the output result of an earlier step")
 	}
 	if rep.JobID != req.job.ID || rep.TenantID != req.job.TenantID {
 		return provision.Errorf(provision.Conflict, "the result is of job %s of tenant %s, and the inputs are of job %s of tenant %s",
 			rep.JobID, rep.TenantID, req.job.ID, req.job.TenantID)
+	}
+	placed := slices.ContainsFunc(rep.Steps, func(s pipeline.Result) bool { return s.Step == "tenant_dns" && s.Status == provision.Succeeded })
+	if rep.Error == "" && (rep.Mode != "apply" || !placed) {
+		return badResult(req.result, "is of a run that has not made the tenant: of a plan, or of a single step")
 	}
 	r.Stack, r.Servers, r.CreatedServer, r.Records, r.Changes = rep.Stack, rep.Servers, rep.CreatedServer, rep.Records, rep.Changes
 	r.Node = provision.Node{ID: rep.NodeID, Region: req.job.Region, Host: rep.Host}
@@ -96,6 +101,11 @@ func (req request) earlier(r *pipeline.Run) error {
 			Next: "re-run the failed jobs of this run"}
 	}
 	return nil
+}
+
+func badResult(value, reason string) error {
+	fe := &provision.FieldError{Field: "result", Value: value, Reason: reason}
+	return &provision.Error{Class: provision.Invalid, Text: fe.Error(), Err: fe}
 }
 
 // only returns the steps that are left to this run: with a result the completion alone, and

@@ -124,6 +124,18 @@ func TestHandOver(t *testing.T) {
 	if status != 4 || len(completions) > 0 && completions[0].Status != provision.JobFailed {
 		t.Errorf("another job's result: exit %d, completions %+v; want a conflict", status, completions)
 	}
+	// Nor does that of a run that has made nothing.
+	for name, more := range map[string]map[string]string{"a plan": {"INPUT_MODE": "plan"}, "a single step": {"INPUT_STEP": "resolve_node"}, "nobody": nil} {
+		part := map[string]string{"result": "none"}
+		if more != nil {
+			_, part = action(more)
+		}
+		completions = nil
+		status, _ = action(map[string]string{"INPUT_STEP": "provision_complete", "INPUT_RESULT": part["result"]})
+		if status != 2 || len(completions) > 0 {
+			t.Errorf("the result of %s: exit %d, completions %+v; want exit 2 and none", name, status, completions)
+		}
+	}
 	// A job that fails is not left to anybody.
 	completions = nil
 	status, _ = action(map[string]string{"INPUT_COMPLETION": "later", "INPUT_CANONICAL_HOSTNAME": "www.example.com"})

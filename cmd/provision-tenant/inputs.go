@@ -69,6 +69,7 @@ type request struct {
 	traceGiven string // the trace_id as it was given; job.TraceID is empty if it was dropped
 
 	options pipeline.Options
+	unclear bool // mode or step is wrong: perhaps nothing of the job was to be done
 	dns     pipeline.DNSPolicy
 
 	later           bool   // the completion is left to another step
@@ -162,6 +163,7 @@ func parseInputs(get func(name string) string) (request, error) {
 		req.options.Plan = true
 	default:
 		bad("mode", "is neither apply nor plan")
+		req.unclear = true
 	}
 	switch step := value("step"); {
 	case step == "all":
@@ -169,6 +171,7 @@ func parseInputs(get func(name string) string) (request, error) {
 		req.options.Only = step
 	default:
 		bad("step", "is neither all nor one of "+strings.Join(stepNames, ", "))
+		req.unclear = true
 	}
 	switch value("completion") {
 	case "now":
@@ -239,7 +242,10 @@ func parsePerRegion(s string) (map[placement.Region][]string, error) {
 		name, v, ok := strings.Cut(strings.TrimSpace(part), "=")
 		r := placement.Region(strings.TrimSpace(name))
 		if !ok || !r.Valid() {
-			return m, fmt.Errorf("has the part %q, which is not region=value", part)
+			return m, fmt.Errorf("has the part %.80q, which is not region=value", part)
+		}
+		if m[r] != nil {
+			return m, fmt.Errorf("has region %s twice", r)
 		}
 		list, err := parseChoices(v)
 		if err != nil {

@@ -35,6 +35,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	stdout, end := io.Writer(os.Stdout), func() error { return nil }
 	if os.Getenv("GITHUB_ACTIONS") == "true" {
+		hide()
 		log := &actions.Log{W: os.Stdout}
 		stdout, end = log, log.Close
 	}
@@ -109,8 +110,8 @@ func run(ctx context.Context, gha *actions.Action, get, getenv func(string) stri
 // and settings say who that is: else it would wait for it. It returns why the job failed.
 func tellFailure(ctx context.Context, gha *actions.Action, r *pipeline.Run, req request, cp *controlplane.Client, get, getenv func(string) string) error {
 	r.Job.ID, r.Job.TenantID = strings.TrimSpace(get("job_id")), strings.TrimSpace(get("tenant_id"))
-	cp.URL, cp.Key = getenv("CONTROL_PLANE_URL"), getenv("INTERNAL_API_KEY")
-	if !gha.Running() || req.options != (pipeline.Options{}) || r.Job.ID == "" || r.Job.TenantID == "" || cp.URL == "" || cp.Key == "" {
+	cp.URL, cp.Key = strings.TrimSpace(getenv("CONTROL_PLANE_URL")), strings.TrimSpace(getenv("INTERNAL_API_KEY"))
+	if !gha.Running() || req.unclear || req.options != (pipeline.Options{}) || r.Job.ID == "" || r.Job.TenantID == "" || cp.URL == "" || cp.Key == "" {
 		return r.Err
 	}
 	why := r.Err
@@ -133,11 +134,17 @@ func exchange(ctx context.Context, gha *actions.Action, e pulumi.Exchange, backe
 	case errors.Is(err, actions.ErrNoIDToken):
 		return "", &provision.Error{Class: provision.Denied, Text: "pulumi_oidc_organization: " + err.Error(),
 			Next: "add `permissions: {id-token: write}` to the job that uses this action; contents: read has to be named beside it"}
-	case err != nil:
+	case err != nil && ctx.Err() == nil:
 		return "", provision.Errorf(provision.Busy, "pulumi_oidc_organization: %w", err)
 	}
-	token, err := e.Token(ctx, id)
-	gha.Mask(token)
+	token := ""
+	if err == nil {
+		token, err = e.Token(ctx, id)
+		gha.Mask(token)
+	}
+	if err != nil && ctx.Err() != nil {
+		return "", provision.Errorf(provision.Cancelled, "pulumi_oidc_organization: %w", err)
+	}
 	return token, err
 }
 

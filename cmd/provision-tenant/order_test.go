@@ -34,6 +34,7 @@ func TestOrdered(t *testing.T) {
 		"nothing between":                {"server_location=nbg1||fsn1", provision.Order{}, "server_location a name such as nbg1"},
 		"nothing for a region":           {"server_type=eu=", provision.Order{}, "server_type a name such as nbg1"},
 		"a list with commas":             {"server_location=nbg1,fsn1", provision.Order{}, "server_location a name such as nbg1"},
+		"a region twice":                 {"server_location=eu=nbg1,eu=fsn1", provision.Order{}, "server_location region eu twice"},
 		"twice":                          {"server_type=cpx22|cpx22", provision.Order{}, "server_type cpx22 twice"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,7 +22,8 @@ const postName = "provision-tenant-post"
 // Times of the post part: the runner gives it minutes, but somebody waits for the job's end.
 const (
 	postTime  = time.Minute
-	postTries = 5 // requests of one kind
+	postTries = 5                // requests of one kind
+	askTime   = 10 * time.Second // for what is only asked, so that there is time left to tell
 )
 
 // post is the whole post part; it returns the exit status. It cleans up after a main part
@@ -31,7 +33,7 @@ func post(ctx context.Context, stdout io.Writer, getenv func(string) string) int
 	defer cancel()
 	gha := &actions.Action{Stdout: stdout, Getenv: getenv}
 	gha.Mask(secrets(getenv, gha.Input)...)
-	left, known, err := readMark(ctx, gha)
+	left, known, err := readMark(ctx, gha, tempDir(getenv))
 	if err != nil {
 		gha.Warning("provision-tenant", err.Error())
 		return 0
@@ -55,9 +57,15 @@ func post(ctx context.Context, stdout io.Writer, getenv func(string) string) int
 	return provision.ExitStatus(err)
 }
 
-// deliver tells the control plane what the main part could not.
+// deliver tells the control plane what the main part could not. Of another job than the
+// inputs name nothing is told: our main part has not left that.
 func deliver(ctx context.Context, gha *actions.Action, cp *controlplane.Client, left happening) error {
 	var errs []error
+	id, tenant := strings.TrimSpace(gha.Input("job_id")), strings.TrimSpace(gha.Input("tenant_id"))
+	foreign := func(e provision.Event) bool { return e.JobID != id || e.TenantID != tenant }
+	if c := left.Completion; slices.ContainsFunc(left.Events, foreign) || c != nil && (c.JobID != id || c.TenantID != tenant) {
+		return provision.Errorf(provision.Conflict, "what the main part has left is of another job than %s: none of it is told", id)
+	}
 	if len(left.Events) > 0 {
 		if err := cp.PostEvents(ctx, left.Events); err != nil {
 			gha.Warning("trace", "events of the trace were not delivered: "+err.Error())
@@ -85,14 +93,17 @@ func tellDeath(ctx context.Context, gha *actions.Action, cp *controlplane.Client
 	if err != nil || req.options.Plan || alone || req.job.ID == "" || req.job.TenantID == "" {
 		return nil // no job of the control plane's depends on it
 	}
-	if !known {
-		job, err := cp.Job(ctx, req.job.ID)
-		if provision.ClassOf(err) == provision.NotFound || err == nil && job.Status.Terminal() {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+	asking, stop := context.WithTimeout(ctx, askTime)
+	defer stop()
+	switch job, err := cp.Job(asking, req.job.ID); {
+	case err == nil && job.Status == provision.JobCompleted:
+		gha.Info("the control plane knows already that job " + req.job.ID + " is " + string(job.Status))
+		return nil // that was the last thing it did
+	case known:
+	case provision.ClassOf(err) == provision.NotFound, err == nil && (job.Status.Terminal() || req.later):
+		return nil
+	case err != nil:
+		return err
 	}
 	died := provision.Errorf(provision.Internal, "the action was killed before it could say how it ended: its memory ran out, or its machine was stopped")
 	if interrupted {
@@ -115,6 +126,8 @@ func tellDeath(ctx context.Context, gha *actions.Action, cp *controlplane.Client
 
 // endStep ends the step that the main part was in, in the trace, if it can be seen there.
 func endStep(ctx context.Context, cp *controlplane.Client, r *pipeline.Run, t *trace) {
+	ctx, stop := context.WithTimeout(ctx, askTime)
+	defer stop()
 	events, err := cp.Trace(ctx, r.Job.ID)
 	if err != nil {
 		return // the completion says it all

@@ -5,7 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"os"
-	"strings"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -35,8 +35,11 @@ type happening struct {
 	Events     []provision.Event     `json:"events,omitempty"`
 }
 
-// markState is the name under which the runner keeps where the mark is.
-const markState = "mark"
+const (
+	markState = "mark"                     // the name under which the runner keeps where the mark is
+	markName  = "provision-tenant-*.jsonl" // what it is called
+	maxMark   = 32 << 20                   // bytes; all events of a run are a fraction of that
+)
 
 // leaveMark begins a mark. It says nothing: no secret has been masked yet, and without a
 // mark the post part asks the control plane what became of the job.
@@ -45,7 +48,7 @@ func leaveMark(ctx context.Context, gha *actions.Action, getenv func(string) str
 	if !gha.Running() || getenv("GITHUB_STATE") == "" {
 		return m
 	}
-	f, err := os.CreateTemp(tempDir(getenv), "provision-tenant-*.jsonl")
+	f, err := os.CreateTemp(tempDir(getenv), markName)
 	if err != nil {
 		return m
 	}
@@ -72,43 +75,34 @@ func (m *mark) add(h happening) {
 
 // end says that the main part has come to its end, and what it still owes the control plane.
 func (m *mark) end(gha *actions.Action, rep report, lost []provision.Event) {
-	m.add(happening{Ended: true, Completion: rep.owed(gha), Events: lost})
-}
-
-// owed returns the completion that the control plane was to be told of and was not; nil if
-// there is none.
-func (rep report) owed(gha *actions.Action) *provision.Completion {
-	const step = "provision_complete"
-	told := true
-	for _, s := range rep.Steps {
-		told = told && (s.Step != step || s.Status != provision.Failed)
+	last := happening{Ended: true, Events: lost}
+	if rep.owed != nil {
+		c := *rep.owed
+		c.Error = gha.Redact(c.Error)
+		last.Completion = &c
 	}
-	if told {
-		return nil
+	m.add(last)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.f != nil {
+		_ = m.f.Close() // which gives the lock back; every line has been written
+		m.f = nil
 	}
-	c := &provision.Completion{
-		JobID: rep.JobID, TenantID: rep.TenantID, Status: provision.JobCompleted,
-		NodeID: rep.NodeID, Host: rep.Host, Stack: rep.Stack, Hostname: rep.Hostname, RunURL: gha.RunURL(),
-	}
-	// When the completion itself was the first thing that failed, all else went well.
-	if rep.Error != "" && !strings.HasPrefix(rep.Error, step+": ") {
-		c.Status, c.Error, c.ErrorClass = provision.JobFailed, gha.Redact(rep.Error), rep.ErrorClass
-		if rep.ErrorClass == provision.Cancelled {
-			c.Status = provision.JobCancelled
-		}
-	}
-	return c
 }
 
 // aliveTime is how long the post part waits for a main part that is still there: it has
 // been told to stop, and stops within 7 s.
 const aliveTime = 15 * time.Second
 
-// readMark reads what the main part has left; known is false if it left nothing. While the
+// readMark reads what the main part has left in dir; known is false if it left nothing. While the
 // main part is alive it waits, and after aliveTime it answers [provision.Busy].
-func readMark(ctx context.Context, gha *actions.Action) (all happening, known bool, err error) {
+func readMark(ctx context.Context, gha *actions.Action, dir string) (all happening, known bool, err error) {
 	name := gha.State(markState)
-	if name == "" {
+	// A program that was run may have written the state too, and the mark: it is root here.
+	if ours, _ := filepath.Match(filepath.Join(dir, markName), name); !ours {
+		return all, false, nil
+	}
+	if info, err := os.Lstat(name); err != nil || !info.Mode().IsRegular() || info.Size() > maxMark {
 		return all, false, nil
 	}
 	f, err := os.Open(name)

@@ -39,6 +39,7 @@ type report struct {
 
 	node     provision.Node // for the inventory
 	hostname string
+	owed     *provision.Completion // that the control plane still has to be told; nil for none
 }
 
 // newReport says how r ended; err is why it failed, or nil.
@@ -49,7 +50,7 @@ func newReport(r *pipeline.Run, plan bool, err error) report {
 		Stack: r.Stack, CreatedServer: r.CreatedServer, Servers: r.Servers,
 		NodeID: r.Node.ID, Host: r.Node.Host, Records: r.Records, Changes: r.Changes,
 		Steps: r.Results, Warnings: r.Warnings,
-		node: r.Node, hostname: r.Job.CanonicalHostname,
+		node: r.Node, hostname: r.Job.CanonicalHostname, owed: r.Owed,
 	}
 	if plan {
 		rep.Mode = "plan"
@@ -214,4 +215,4 @@ func (rep report) exists() string {
 }
 
 // cell makes s safe inside a Markdown table: a remote's words may hold anything.
-var cell = strings.NewReplacer("|", "\\|", "\n", " ", "\r", " ", "`", "'", "<", "&lt;", "[", "\\[", "!", "\\!").Replace
+var cell = strings.NewReplacer("\\", "\\\\", "|", "\\|", "\n", " ", "\r", " ", "`", "'", "<", "&lt;", "[", "\\[", "!", "\\!").Replace

@@ -16,6 +16,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"unicode"
 
 	"github.com/sethvargo/go-githubactions"
 )
@@ -37,8 +38,11 @@ type Action struct {
 func (a *Action) Running() bool { return a.env("GITHUB_ACTIONS") == "true" }
 
 // Input returns the input called name, without white space around it; "" if there is none.
-// The runner passes it as INPUT_NAME, in upper case, hyphens kept.
-func (a *Action) Input(name string) string { return a.runner().GetInput(name) }
+// The runner passes it as INPUT_NAME, in upper case, hyphens kept. A byte order mark is white
+// space there, as it is to the toolkits, which are written in JavaScript.
+func (a *Action) Input(name string) string {
+	return strings.TrimFunc(a.runner().GetInput(name), func(r rune) bool { return unicode.IsSpace(r) || r == '\uFEFF' })
+}
 
 // Info prints text. However many lines it has, none of them is a workflow command.
 func (a *Action) Info(text string) {

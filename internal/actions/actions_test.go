@@ -34,8 +34,8 @@ func onLaptop(pairs ...string) (*actions.Action, *bytes.Buffer) {
 }
 
 func TestInput(t *testing.T) {
-	a, _ := onLaptop("INPUT_JOB_ID", "\n job-1\t", "INPUT_DRY-RUN", "true", "INPUT_TWO_WORDS", "x")
-	for name, want := range map[string]string{"job_id": "job-1", "dry-run": "true", "two words": "x", "absent": ""} {
+	a, _ := onLaptop("INPUT_JOB_ID", "\n job-1\t", "INPUT_DRY-RUN", "true", "INPUT_TWO_WORDS", "x", "INPUT_PASTED", " \uFEFF\u00A0a b\r\n")
+	for name, want := range map[string]string{"job_id": "job-1", "dry-run": "true", "two words": "x", "pasted": "a b", "absent": ""} {
 		if got := a.Input(name); got != want {
 			t.Errorf("Input(%q) = %q, want %q", name, got, want)
 		}

@@ -2,6 +2,10 @@ package actions
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"slices"
 )
@@ -13,33 +17,58 @@ var commandFiles = []string{"GITHUB_ENV", "GITHUB_PATH", "GITHUB_OUTPUT", "GITHU
 
 // Fence remembers what the runner's files hold before somebody else's program is run. That
 // program is not told where they are, but it can look for them. mend puts back what has been
-// changed since, and returns the variables of those files.
-func (a *Action) Fence() (mend func() (mended []string)) {
-	was := map[string][]byte{}
+// changed since, and returns the variables of those files. A file that cannot be put back is
+// in the error.
+//
+// Somebody may have put a link in a file's place, which leads to a file that only the runner
+// sees, since it looks from outside of the container: so a file has to be the very one.
+func (a *Action) Fence() (mend func() (mended []string, err error)) {
+	was := map[string][]byte{} // nil for a file that is not there
 	for _, name := range commandFiles {
-		if info, err := os.Stat(a.env(name)); err != nil || !info.Mode().IsRegular() {
-			continue
-		}
-		if data, err := os.ReadFile(a.env(name)); err == nil {
-			was[name] = data
-		}
-	}
-	return func() (mended []string) {
-		for name, data := range was {
-			if !holds(a.env(name), data) && os.WriteFile(a.env(name), data, 0o644) == nil {
-				mended = append(mended, name)
+		info, err := os.Lstat(a.env(name))
+		switch {
+		case a.env(name) == "":
+		case errors.Is(err, fs.ErrNotExist):
+			was[name] = nil
+		case err == nil && info.Mode().IsRegular():
+			if data, err := os.ReadFile(a.env(name)); err == nil {
+				was[name] = append([]byte{}, data...)
 			}
 		}
-		slices.Sort(mended)
-		return mended
+	}
+	return func() (mended []string, err error) {
+		for _, name := range slices.Sorted(maps.Keys(was)) {
+			if file := a.env(name); !holds(file, was[name]) {
+				mended = append(mended, name)
+				if e := putBack(file, was[name]); e != nil {
+					err = errors.Join(err, fmt.Errorf("%s: %w", name, e))
+				}
+			}
+		}
+		return mended, err
 	}
 }
 
-// holds reports whether a file holds just data.
+// holds reports whether a file is a file and holds just data; for nil, whether there is none,
+// or an empty one, which says nothing.
 func holds(file string, data []byte) bool {
-	if info, err := os.Stat(file); err != nil || info.Size() != int64(len(data)) {
+	info, err := os.Lstat(file)
+	switch {
+	case data == nil && errors.Is(err, fs.ErrNotExist):
+		return true
+	case err != nil || !info.Mode().IsRegular() || info.Size() != int64(len(data)):
 		return false // it may have become very long
 	}
 	now, err := os.ReadFile(file)
 	return err == nil && bytes.Equal(now, data)
+}
+
+// putBack makes a file hold data, whatever stands in its place; for nil there is none then.
+func putBack(file string, data []byte) error {
+	if info, err := os.Lstat(file); data == nil || err != nil || !info.Mode().IsRegular() {
+		if err := os.RemoveAll(file); err != nil || data == nil {
+			return err
+		}
+	}
+	return os.WriteFile(file, data, 0o644)
 }

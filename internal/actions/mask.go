@@ -47,10 +47,11 @@ func (a *Action) Mask(values ...string) {
 // Redact returns text with every masked secret in it replaced by ***.
 func (a *Action) Redact(text string) string { return a.secrets.redact(text) }
 
-// spellings returns the forms in which a log may show a secret: whole, by lines, quoted
+// spellings returns the forms in which a log may show a secret: whole, by lines, on one
+// line with single blanks, as errors have what somebody else has said, quoted
 // as by JSON, Go or a URL, in hexadecimal, and inside the base64 of something longer.
 func spellings(secret string) []string {
-	list := []string{secret, strings.TrimSpace(secret), clean(secret)}
+	list := []string{secret, strings.TrimSpace(secret), clean(secret), oneLine(secret)}
 	for line := range strings.FieldsFuncSeq(secret, func(r rune) bool { return r == '\n' || r == '\r' }) {
 		list = append(list, line, strings.TrimSpace(line), clean(line))
 	}

@@ -16,7 +16,8 @@ const canary = "c4nary/+&\"=Secret~é"
 func TestRedact(t *testing.T) {
 	const key = "-----BEGIN KEY-----\r\nMIIEow/AbCd+123\r\n{\r\n-----END KEY-----\n"
 	a, _ := onLaptop()
-	a.Mask(canary, key, "", "short", "   ")
+	const spaced = "of  the\t database"
+	a.Mask(canary, key, spaced, "", "short", "   ")
 	quoted, _ := json.Marshal(canary)
 	for name, spelling := range map[string]string{
 		"whole": canary,
@@ -28,6 +29,7 @@ func TestRedact(t *testing.T) {
 		"HEX":   fmt.Sprintf("%X", canary),
 		"key":   key,
 		"line":  "MIIEow/AbCd+123",
+		"words": strings.Join(strings.Fields(spaced), " "),
 	} {
 		for _, text := range []string{spelling, "x" + spelling, "user: " + spelling + " y", spelling + spelling} {
 			got := a.Redact(text)

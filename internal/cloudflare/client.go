@@ -131,6 +131,9 @@ func (k *keeper) RoundTrip(r *http.Request) (*http.Response, error) {
 	if int64(len(body)) > k.max {
 		return nil, fmt.Errorf("an answer of more than %d bytes", k.max)
 	}
+	if bytes.Equal(bytes.TrimSpace(body), []byte("null")) {
+		body = nil // of which the client panics; it is no envelope anyway
+	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	if a, ok := r.Context().Value(answerKey{}).(*answer); ok {
 		a.status = resp.StatusCode

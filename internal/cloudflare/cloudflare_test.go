@@ -265,6 +265,8 @@ func TestFaults(t *testing.T) {
 		"cut off":               {200, `{"success":true,"errors":[],"resu`, "", provision.Busy, ""},
 		"a page":                {200, "<html>welcome</html>", "", provision.Busy, ""},
 		"empty":                 {200, "", "", provision.Busy, ""},
+		"null":                  {200, "null", "", provision.Busy, ""},
+		"refused with null":     {400, " null\n", "", provision.Invalid, ""},
 		"another shape":         {200, `{"success":true,"errors":[],"messages":[],"result":"x"}`, "", provision.Busy, ""},
 		"too long":              {200, `{"success":true,"errors":[],"messages":[],"result":"` + strings.Repeat("x", 5<<20) + `"}`, "", provision.Busy, ""},
 	} {

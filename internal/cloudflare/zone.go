@@ -117,7 +117,7 @@ func (z *Zone) findByName(ctx context.Context) (id, name string, err error) {
 			Next:  "check the zone's name, and that the API token has Zone:Read for it",
 		}
 	}
-	return id, name, nil
+	return id, name, checkID("zone", id)
 }
 
 // call makes one request and classifies how it ended. doing says what it is for.

@@ -68,7 +68,7 @@ func classify(ctx context.Context, doing string, err error) error {
 		text := strings.Join(strings.Fields(e.Message), " ")
 		classified := &provision.Error{
 			Class: m.class,
-			Text:  fmt.Sprintf("%s: %s (%s)", doing, text[:min(len(text), maxMessage)], e.Code),
+			Text:  fmt.Sprintf("%s: %s (%s)", doing, clip(text), e.Code),
 			Next:  m.next,
 			Err:   err,
 		}
@@ -115,6 +115,10 @@ func reason(err error) string {
 		}
 		err = inner
 	}
-	text := strings.Join(strings.Fields(err.Error()), " ")
-	return text[:min(len(text), maxMessage)]
+	return clip(strings.Join(strings.Fields(err.Error()), " "))
+}
+
+// clip cuts the vendor's text where it gets long, and not within a character.
+func clip(text string) string {
+	return strings.ToValidUTF8(text[:min(len(text), maxMessage)], "")
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/hetznercloud/hcloud-go/v2/hcloud"
@@ -315,6 +316,23 @@ func TestErrors(t *testing.T) {
 				t.Errorf("got %v (%s), want %s (%s)", err, provision.ClassOf(err), want, tt.class)
 			}
 		})
+	}
+}
+
+// What is long is cut, and not within a character: else it would not be text any more, and
+// nobody would take it.
+func TestLongError(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, vendor.Options{}, nil)
+	w.Faults.Set(func(*http.Request) standin.Action {
+		return standin.Action{
+			Status: 422, Header: http.Header{"Content-Type": {"application/json"}},
+			Body: `{"error":{"code":"invalid_input","message":"a` + strings.Repeat("é", 400) + `","details":null}}`,
+		}
+	})
+	_, _, err := w.project.Find(t.Context(), "hcloud:index/server:Server", "app", nil)
+	if text := err.Error(); !utf8.ValidString(text) || !strings.Contains(text, "éé (invalid_input)") || len(text) > 400 {
+		t.Errorf("%q", text)
 	}
 }
 

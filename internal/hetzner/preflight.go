@@ -45,8 +45,9 @@ func (p *Project) Preflight(ctx context.Context, j provision.Job, o provision.Or
 }
 
 // mayWrite refuses a token that may only read. It asks with a request that can never be
-// carried out, since a placement group needs a name and a type: Hetzner looks at the token
-// before it looks at the body, and answers token_readonly, or else invalid_input.
+// carried out, since a placement group has to have a name and a type: Hetzner looks at the
+// token before it looks at the body, and answers token_readonly, or else invalid_input. What
+// else it may have against the request, such as a limit, is nothing against the token.
 // https://docs.hetzner.cloud/reference/cloud#errors
 func (p *Project) mayWrite(ctx context.Context) error {
 	_, err := get(ctx, p, "ask whether the token may write", func(ctx context.Context, c *hcloud.Client) (*hcloud.Response, error) {
@@ -56,10 +57,11 @@ func (p *Project) mayWrite(ctx context.Context) error {
 		}
 		return c.Do(req, nil)
 	})
-	if hcloud.IsError(err, hcloud.ErrorCodeInvalidInput, hcloud.ErrorCodeJSONError) {
-		return nil
+	switch provision.ClassOf(err) {
+	case provision.Denied, provision.Busy, provision.Cancelled:
+		return err
 	}
-	return err
+	return nil
 }
 
 // madeFor counts the servers that carry the marks of j: on a dedicated stack the tenant's,

@@ -1,6 +1,7 @@
 package hetzner_test
 
 import (
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -203,6 +204,27 @@ func TestPreflightOfAPlan(t *testing.T) {
 	offer, err := w.project.Preflight(t.Context(), job(placement.EU), eu(), false)
 	if err != nil || len(offer.Places) != 4 {
 		t.Errorf("%v, %v", offer, err)
+	}
+}
+
+// TestPreflightMayWrite takes no other refusal than of the token for an answer.
+func TestPreflightMayWrite(t *testing.T) {
+	for code, want := range map[string]provision.Class{"invalid_input": "", "json_error": "", "resource_limit_exceeded": "",
+		"uniqueness_error": "", "token_readonly": provision.Denied, "unauthorized": provision.Denied, "forbidden": provision.Denied, "maintenance": provision.Busy} {
+		w := newWorld(t, vendor.Options{}, func(h http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Method != http.MethodPost {
+					h.ServeHTTP(w, r)
+					return
+				}
+				w.Header().Set("Content-Type", "application/json")
+				w.WriteHeader(http.StatusForbidden)
+				_, _ = io.WriteString(w, `{"error":{"code":"`+code+`","message":"no","details":null}}`)
+			})
+		})
+		if _, err := w.project.Preflight(t.Context(), job(placement.EU), eu(), true); provision.ClassOf(err) != want {
+			t.Errorf("%s: %v, want %q", code, err, want)
+		}
 	}
 }
 

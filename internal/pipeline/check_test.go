@@ -99,8 +99,12 @@ func TestChecksCancelled(t *testing.T) {
 		time.AfterFunc(time.Second, cancel)
 		var did diary
 		wait := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+		lost := func(ctx context.Context) error {
+			<-ctx.Done()
+			return provision.Errorf(provision.Busy, "no answer: %w", ctx.Err())
+		}
 		start := time.Now()
-		err := pipeline.Execute(ctx, newRun(shared()), pipeline.Options{}, new(trace), did.asks("a", wait), did.asks("b", wait))
+		err := pipeline.Execute(ctx, newRun(shared()), pipeline.Options{}, new(trace), did.asks("a", lost), did.asks("b", wait))
 		if provision.ClassOf(err) != provision.Cancelled || !errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "things are wrong") {
 			t.Errorf("%v (%s), want it cancelled", err, provision.ClassOf(err))
 		}

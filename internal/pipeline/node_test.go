@@ -38,6 +38,10 @@ func TestResolveNode(t *testing.T) {
 			[]string{"node hz-sg-7", "tenant acme-1", "dedicated to tenant rival"}},
 		{"dedicated to nobody", target(func(n *provision.Node) { n.Dedicated = true }), provision.Conflict, []string{"expected a shared node"}},
 		{"no host", target(func(n *provision.Node) { n.Host = "" }), provision.Invalid, []string{"has no host"}},
+		{"other hosts", target(func(n *provision.Node) { n.Host, n.DBHost, n.RedisHost = "node-7.internal", "2001:db8::7", "db_1" }), provision.Invalid, []string{`"db_1" is neither`}},
+		{"names and addresses", target(func(n *provision.Node) { n.Host, n.DBHost, n.RedisHost = "node-7.internal", "2001:db8::7", "db" }), "", nil},
+		{"an expression of Ansible's", target(func(n *provision.Node) { n.DBHost = "{{ lookup('pipe', 'id') }}" }), provision.Invalid, []string{"node hz-sg-7", "neither an address nor the name"}},
+		{"and where an address may have one", target(func(n *provision.Node) { n.RedisHost = "fe80::1%{{x}}" }), provision.Invalid, []string{"neither an address nor the name"}},
 		{"another node than asked for", target(func(n *provision.Node) { n.ID = "hz-sg-8" }), provision.Internal, []string{"hz-sg-7", "hz-sg-8"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -48,7 +48,8 @@ type Run struct {
 	Attempt Attempt
 	Plan    bool // nothing is to be changed; set by Execute
 
-	offer *provision.Offer // set by PulumiUp's check; nil if nobody has asked
+	offer   *provision.Offer // set by PulumiUp's check; nil if nobody has asked
+	another bool             // set by ProvisionComplete's check: the control plane knows the job as another
 
 	Stack         string             // set by SelectStack; empty when a node is used
 	Servers       []provision.Server // set by PulumiUp; empty when a node is used
@@ -56,6 +57,9 @@ type Run struct {
 	CreatedServer bool               // set by PulumiUp: the servers are this job's own
 	Node          provision.Node     // set by ResolveNode or RegisterNode
 	Records       []provision.Record // set by TenantDNS, the A record first
+	// Owed is set by ProvisionComplete: what the control plane was to be told and was not, as
+	// far as that is known; nil when there is nothing to tell.
+	Owed *provision.Completion
 
 	Results  []Result // what became of each step so far
 	Warnings []string // what a person should know, though nothing failed
@@ -122,22 +126,32 @@ func Execute(ctx context.Context, r *Run, o Options, t Tracer, steps ...Step) er
 		reached = reached || o.Only == s.Name
 		change, err := r.step(ctx, s, planned, t)
 		if err == nil && planned && !o.Plan && change != "" {
-			// The job has not failed, so not even a step that always runs may say so.
-			r.Err = provision.Errorf(provision.Invalid, "step %s alone cannot be done yet: %s is missing (%s)", o.Only, s.Name, change)
-			return r.Err
+			err = provision.Errorf(provision.Invalid, "step %s alone cannot be done yet: %s is missing (%s)", o.Only, s.Name, change)
+		} else if err != nil {
+			err = fmt.Errorf("%s: %w", s.Name, because(ctx, err))
 		}
-		if err != nil && r.Err == nil {
-			r.Err = fmt.Errorf("%s: %w", s.Name, because(ctx, err))
+		if r.Err == nil {
+			r.Err = err
+		}
+		if err != nil && planned && !o.Plan {
+			return r.Err // a look has failed and not the job, so not even a step that always runs may say so
 		}
 	}
 	return r.Err
 }
 
 // because returns err, and in front of it why ctx was ended, where whoever ended it has
-// said so by a classified cause.
+// said so by a classified cause. Where somebody just stopped us, an err that says no more than
+// that a remote did not answer is what came of it.
 func because(ctx context.Context, err error) error {
 	var why *provision.Error
-	if ctx.Err() == nil || !errors.As(context.Cause(ctx), &why) {
+	switch class := provision.ClassOf(err); {
+	case ctx.Err() == nil:
+		return err
+	case errors.As(context.Cause(ctx), &why):
+	case class == provision.Busy || class == provision.Internal:
+		return &provision.Error{Class: provision.Cancelled, Text: err.Error(), Err: err}
+	default:
 		return err
 	}
 	with := *why

@@ -10,7 +10,8 @@ import (
 // ProvisionComplete tells the control plane how the job ended, also when a step failed or
 // the run was cancelled. known and complete answer [provision.NotFound] for a job that it
 // does not know, as when somebody started the run by hand: that is a warning. That it
-// knows the job as another tenant's, or for another place, is refused before anything is made.
+// knows the job as another tenant's, or for another place, is refused before anything is made,
+// and nothing is said of that job: it may be on its way, or done.
 func ProvisionComplete(known func(ctx context.Context, jobID string) (provision.Job, error), complete func(context.Context, provision.Completion) error) Step {
 	return Step{
 		Name:   "provision_complete",
@@ -23,6 +24,7 @@ func ProvisionComplete(known func(ctx context.Context, jobID string) (provision.
 			case err != nil:
 				return err
 			case j.TenantID != r.Job.TenantID || j.Region != r.Job.Region || j.Dedicated != r.Job.Dedicated:
+				r.another = true
 				return provision.Errorf(provision.Conflict,
 					"job %s is another: expected tenant %s in %s (dedicated %t), found tenant %s in %s (dedicated %t)",
 					r.Job.ID, r.Job.TenantID, r.Job.Region, r.Job.Dedicated, j.TenantID, j.Region, j.Dedicated)
@@ -33,6 +35,9 @@ func ProvisionComplete(known func(ctx context.Context, jobID string) (provision.
 			return fmt.Sprintf("tell the control plane that job %s is %s", r.Job.ID, r.completion().Status), nil
 		},
 		Do: func(ctx context.Context, r *Run) (string, error) {
+			if r.another {
+				return fmt.Sprintf("nothing is said of job %s, which is another", r.Job.ID), nil
+			}
 			c := r.completion()
 			err := complete(ctx, c)
 			if provision.ClassOf(err) == provision.NotFound {
@@ -41,6 +46,7 @@ func ProvisionComplete(known func(ctx context.Context, jobID string) (provision.
 				return text, nil
 			}
 			if err != nil {
+				r.Owed = &c
 				return "", err
 			}
 			return fmt.Sprintf("job %s is %s", r.Job.ID, c.Status), nil

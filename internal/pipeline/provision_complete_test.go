@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pregoi/provision-tenant/internal/pipeline"
+	"github.com/pregoi/provision-tenant/internal/placement"
 	"github.com/pregoi/provision-tenant/internal/provision"
 )
 
@@ -197,4 +198,36 @@ func TestStepsAlone(t *testing.T) {
 	if len(program.stacks) != 1 || nodes.posts != 1 || len(z.calls) != 2 || completed != 1 {
 		t.Errorf("stacks %q, %d nodes, records %q, %d completions; want one each, and an address of each family", program.stacks, nodes.posts, z.calls, completed)
 	}
+}
+
+// A run by hand under the name of another job makes nothing, and does not end that job.
+func TestWholeJobOfAnother(t *testing.T) {
+	for name, known := range map[string]func(*provision.Job){
+		"another tenant's":  func(j *provision.Job) { j.TenantID = "rival" },
+		"in another region": func(j *provision.Job) { j.Region = placement.EU },
+		"of another kind":   func(j *provision.Job) { j.Dedicated = true },
+	} {
+		j := shared()
+		known(&j)
+		steps := pipelineOf(&fakeNodes{}, &fakeProgram{}, atVendor(), zone(), nil)
+		steps[len(steps)-1] = pipeline.ProvisionComplete(func(context.Context, string) (provision.Job, error) { return j, nil },
+			func(_ context.Context, c provision.Completion) error { t.Errorf("%s: told %+v", name, c); return nil })
+		r := newRun(shared())
+		err := pipeline.Execute(t.Context(), r, pipeline.Options{}, new(trace), steps...)
+		wantError(t, err, provision.Conflict, "provision_complete: job job-1 is another")
+		if r.Owed != nil {
+			t.Errorf("%s: owes %+v", name, r.Owed)
+		}
+	}
+}
+
+// That the steps before it cannot be looked at is no reason to say that a job has failed.
+func TestCompleteAloneLooks(t *testing.T) {
+	nodes, z := &fakeNodes{}, zone()
+	steps := pipelineOf(nodes, &fakeProgram{}, atVendor(), z, func(_ context.Context, c provision.Completion) error { t.Errorf("told %+v", c); return nil })
+	steps[0] = pipeline.ResolveNode(func(context.Context, string) (provision.Node, error) {
+		return provision.Node{}, provision.Errorf(provision.Busy, "no answer")
+	})
+	err := pipeline.Execute(t.Context(), newRun(placed()), pipeline.Options{Only: "provision_complete"}, new(trace), steps...)
+	wantError(t, err, provision.Busy, "resolve_node: no answer")
 }

@@ -3,6 +3,8 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"net/netip"
+	"strings"
 
 	"github.com/pregoi/provision-tenant/internal/provision"
 )
@@ -46,5 +48,19 @@ func fit(n provision.Node, j provision.Job) error {
 	case n.Host == "":
 		return provision.Errorf(provision.Invalid, "node %s: has no host", n.ID)
 	}
+	for _, host := range []string{n.Host, n.DBHost, n.RedisHost} {
+		if host != "" && !isHost(host) {
+			return provision.Errorf(provision.Invalid, "node %s: %.80q is neither an address nor the name of a host", n.ID, host)
+		}
+	}
 	return nil
+}
+
+// isHost reports whether s can be an address or a name. What is handed over is evaluated there:
+// Ansible takes {{ … }} in an inventory for an expression.
+func isHost(s string) bool {
+	if ip, err := netip.ParseAddr(s); err == nil {
+		return ip.Zone() == ""
+	}
+	return len(s) <= 253 && s[0] != '-' && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-") == ""
 }

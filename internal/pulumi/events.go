@@ -199,7 +199,10 @@ func (r *report) stackIsNew() bool {
 	return false
 }
 
-// nameOf returns the name that a program gave to the resource with a URN.
+// nameOf returns the name that a program gave to the resource with a URN; of what is none, all.
 func nameOf(urn string) string {
-	return urn[strings.LastIndex(urn, "::")+min(2, len(urn)):]
+	if i := strings.LastIndex(urn, "::"); i >= 0 {
+		return urn[i+len("::"):]
+	}
+	return urn
 }

@@ -11,6 +11,7 @@ import (
 	sdk "github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"github.com/pregoi/provision-tenant/internal/provision"
+	"github.com/pregoi/provision-tenant/internal/pulumi"
 )
 
 // careless is a program that protects nothing: one server for each of the nodes that
@@ -120,5 +121,15 @@ func TestStackMoves(t *testing.T) {
 	}
 	if n := w.Mutations(token) - before; n != 0 {
 		t.Errorf("the stack had lost something: Hetzner was asked for %d changes", n)
+	}
+}
+
+// TestNameOf takes whatever stands where a URN should.
+func TestNameOf(t *testing.T) {
+	t.Parallel()
+	for urn, want := range map[string]string{"urn:pulumi:sg::prego::hcloud:index/server:Server::node-job-1": "node-job-1", "": "", "x": "x", "::": "", "x::": ""} {
+		if got := pulumi.NameOf(urn); got != want {
+			t.Errorf("NameOf(%q) = %q, want %q", urn, got, want)
+		}
 	}
 }

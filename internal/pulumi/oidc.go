@@ -121,7 +121,7 @@ func (e Exchange) answer(resp *http.Response, body []byte) (string, error) {
 	if resp.StatusCode == http.StatusOK && readable && said.AccessToken != "" {
 		return said.AccessToken, nil
 	}
-	words := firstLine(cmp.Or(said.Description, said.Message, said.Error, "HTTP "+resp.Status))
+	words := (&Program{}).clean(firstLine(cmp.Or(said.Description, said.Message, said.Error, "HTTP "+resp.Status)))
 	id := resp.Header.Get("X-Pulumi-Request-Id")
 	switch {
 	case resp.StatusCode == http.StatusTooManyRequests, resp.StatusCode >= 500, resp.StatusCode == http.StatusOK:

@@ -54,18 +54,18 @@ func TestConfigure(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(dir, "playbook.yml"), []byte(test.playbook), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			cmd := exec.CommandContext(t.Context(), "bash", "-e", "-c", script(t, "configure", "Run the playbook"))
+			cmd := exec.CommandContext(t.Context(), "bash", "-e", "-c", script(t, "provision-tenant.yml", "configure", "Run the playbook"))
 			cmd.Dir = dir
 			cmd.Env = append(os.Environ(), "RUNNER_TEMP="+temp, "HOME="+temp, "SEEN="+seen, "INVENTORY="+inventory,
 				`VARS={"tenant_id":"acme-1","canonical_hostname":"acme.example.com"}`,
-				`SECRET_VARS={"db_root_password":"of the database"}`, "SSH_KEY=a private key", "LC_ALL=C.UTF-8")
+				`SECRET_VARS={"db_root_password":"of the database"}`, "SSH_KEY=a private\r\nkey", "LC_ALL=C.UTF-8")
 			var out bytes.Buffer
 			cmd.Stdout, cmd.Stderr = &out, &out
 			if err := cmd.Run(); (err != nil) != test.fails {
 				t.Fatalf("the step ended with %v\n%s", err, &out)
 			}
 			want := map[string]any{"host": "203.0.113.7", "db": "203.0.113.8", "db_port": 3306.0, "dbs": []any{"hz-sg-7-db"}, "redis": []any{"hz-sg-7"},
-				"tenant": "acme-1", "hostname": "acme.example.com", "secret": "of the database", "key": "a private key", "env": ""}
+				"tenant": "acme-1", "hostname": "acme.example.com", "secret": "of the database", "key": "a private\nkey", "env": ""}
 			data, err := os.ReadFile(seen)
 			if err != nil {
 				t.Fatalf("%v\n%s", err, &out)
@@ -108,24 +108,34 @@ func jsonOf(t *testing.T, v any) string {
 	return string(b)
 }
 
-// script returns what a step of the provisioning workflow runs.
-func script(t *testing.T, job, step string) string {
+// A workflow is what the tests read of one.
+type workflow struct {
+	Jobs map[string]struct {
+		Needs any // a name or a list of them
+		Steps []struct{ Name, Run string }
+	}
+}
+
+func readWorkflow(t *testing.T, file string) (w workflow) {
 	t.Helper()
-	data, err := os.ReadFile("../../.github/workflows/provision-tenant.yml")
+	data, err := os.ReadFile("../../.github/workflows/" + file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var f struct {
-		Jobs map[string]struct{ Steps []struct{ Name, Run string } }
-	}
-	if err := yaml.Unmarshal(data, &f); err != nil {
+	if err := yaml.Unmarshal(data, &w); err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range f.Jobs[job].Steps {
+	return w
+}
+
+// script returns what a step of a workflow runs.
+func script(t *testing.T, file, job, step string) string {
+	t.Helper()
+	for _, s := range readWorkflow(t, file).Jobs[job].Steps {
 		if s.Name == step {
 			return s.Run
 		}
 	}
-	t.Fatalf("job %s has no step %q", job, step)
+	t.Fatalf("job %s of %s has no step %q", job, file, step)
 	return ""
 }

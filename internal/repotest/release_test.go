@@ -150,3 +150,114 @@ func TestPin(t *testing.T) {
 		t.Errorf("pinned twice: %s", out)
 	}
 }
+
+// TestReleaseOrder holds a release to publish nothing that was not tested: the sources, and on
+// each architecture the image itself.
+func TestReleaseOrder(t *testing.T) {
+	jobs := readWorkflow(t, "release.yml").Jobs
+	for job, needs := range map[string]string{"check": "", "image": "check", "publish": "image"} {
+		if got, _ := jobs[job].Needs.(string); got != needs {
+			t.Errorf("job %s needs %q, want %q", job, got, needs)
+		}
+	}
+	at := func(job, text string) int {
+		for i, s := range jobs[job].Steps {
+			if strings.Contains(s.Run, text) {
+				return i
+			}
+		}
+		return -1
+	}
+	if at("check", ".ci/run") < 0 {
+		t.Error("the sources are not checked")
+	}
+	if tested, pushed := at("image", ".ci/run image"), at("image", "skopeo copy"); tested < 0 || pushed < 0 || tested > pushed {
+		t.Errorf("the image is tested by step %d, and pushed by step %d", tested, pushed)
+	}
+}
+
+// TestReleasedOnce joins the images only if it is certain that the version is a new one.
+func TestReleasedOnce(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"docker", "gh"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\ncase $* in *stdin) cat >/dev/null ;; esac\necho $0 $* >>"+dir+"/said\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	repo := filepath.Join(dir, "pregoi", "prego")
+	for _, args := range [][]string{{"init", "--quiet", repo}, {"-C", repo, "-c", "user.name=x", "-c", "user.email=x@example.com", "commit", "--quiet", "--allow-empty", "--message=x"}, {"-C", repo, "tag", "v1.0.0"}} {
+		if out, err := exec.Command("git", args...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	join := script(t, "release.yml", "publish", "Join the images under one digest")
+	for _, test := range []struct {
+		tag, repository string
+		joined          bool
+	}{{"release/v1.0.1", "pregoi/prego", true}, {"release/v1.0.0", "pregoi/prego", false}, {"release/v1.0.1", "pregoi/none", false}} {
+		_ = os.Remove(filepath.Join(dir, "said"))
+		cmd := exec.Command("bash", "-e", "-o", "pipefail", "-c", join)
+		cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "GITHUB_REF_NAME="+test.tag, "IMAGE=ghcr.io/pregoi/prego", "GITHUB_ACTOR=x", "GH_TOKEN=x",
+			"GITHUB_SERVER_URL=file://"+dir, "GITHUB_REPOSITORY="+test.repository, "AMD64=sha256:a", "ARM64=sha256:b", "GITHUB_OUTPUT="+filepath.Join(dir, "output"))
+		out, err := cmd.CombinedOutput()
+		said, _ := os.ReadFile(filepath.Join(dir, "said"))
+		if joined := strings.Contains(string(said), "imagetools create"); joined != test.joined || (err == nil) != test.joined {
+			t.Errorf("%s of %s: %v, joined %t, want %t\n%s", test.tag, test.repository, err, joined, test.joined, out)
+		}
+	}
+}
+
+// TestMajorTag releases versions into a repository of its own: the tag v1 is the newest of
+// them, whichever was released last.
+func TestMajorTag(t *testing.T) {
+	dir := t.TempDir()
+	run := func(in string, env []string, args ...string) string {
+		t.Helper()
+		cmd := exec.Command(args[0], args[1:]...)
+		cmd.Dir = in
+		cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1", "PATH="+filepath.Join(dir, "bin")+":"+os.Getenv("PATH"))
+		cmd.Env = append(cmd.Env, env...)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%q: %v\n%s", args, err, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	origin := filepath.Join(dir, "origin")
+	for name, text := range map[string]string{"origin/action.yml": "runs:\n  image: Dockerfile\n", "bin/gh": "#!/bin/sh\n"} {
+		file := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	scripts, err := filepath.Abs("../../.ci")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(dir, nil, "cp", "-r", scripts, origin)
+	run(origin, nil, "git", "init", "--quiet", "--initial-branch=main")
+	run(origin, nil, "git", "add", ".")
+	run(origin, nil, "git", "-c", "user.name=x", "-c", "user.email=x@example.com", "commit", "--quiet", "--message=x")
+	release := script(t, "release.yml", "publish", "Make the commit that names the digest")
+	for _, step := range []struct{ version, major, want string }{
+		{"v1.0.0", "v1", "v1.0.0"},
+		{"v1.9.0", "v1", "v1.9.0"},
+		{"v1.10.0", "v1", "v1.10.0"},
+		{"v1.9.1", "v1", "v1.10.0"},
+		{"v2.0.0", "v2", "v2.0.0"},
+		{"v1.10.1", "v1", "v1.10.1"},
+	} {
+		clone := filepath.Join(dir, step.version)
+		run(dir, nil, "git", "clone", "--quiet", "--depth=1", "--no-tags", "file://"+origin, clone)
+		run(clone, []string{"VERSION=" + step.version, "REPOSITORY=ghcr.io/x/y", "DIGEST=sha256:" + strings.Repeat("ab", 32)}, "bash", "-e", "-o", "pipefail", "-c", release)
+		if got, want := run(origin, nil, "git", "rev-parse", step.major), run(origin, nil, "git", "rev-parse", step.want); got != want {
+			t.Errorf("after %s the tag %s is not %s", step.version, step.major, step.want)
+		}
+		if got := run(origin, nil, "git", "show", step.version+":action.yml"); !strings.Contains(got, "docker://ghcr.io/x/y@sha256:ab") {
+			t.Errorf("%s has the action\n%s", step.version, got)
+		}
+	}
+}

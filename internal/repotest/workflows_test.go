@@ -168,6 +168,25 @@ func TestWorkflowsAreBounded(t *testing.T) {
 	}
 }
 
+// What somebody else may have chosen is not put into a script, which would run it: it gets
+// there as a variable.
+func TestScriptsHaveNoExpressions(t *testing.T) {
+	scripts := 0
+	for _, d := range documents(t) {
+		each(d.root, func(key, value *yaml.Node) {
+			if key.Value != "run" || value.Kind != yaml.ScalarNode {
+				return
+			}
+			if scripts++; strings.Contains(value.Value, "${{") {
+				t.Errorf("%s:%d: an expression in a script", d.name, value.Line)
+			}
+		})
+	}
+	if scripts == 0 {
+		t.Error("there is no script in any workflow, so this test holds nothing")
+	}
+}
+
 // A checkout leaves its token in .git/config, where every later step can read it, unless told not to.
 func TestCheckoutsKeepNoToken(t *testing.T) {
 	for _, d := range documents(t) {
