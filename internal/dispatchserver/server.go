@@ -18,6 +18,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/net/netutil"
+
 	"github.com/pregoi/provision-tenant/internal/dispatch"
 	"github.com/pregoi/provision-tenant/internal/provision"
 )
@@ -144,7 +146,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		s.work(ctx)
 	}()
 	served := make(chan error, 1)
-	go func() { served <- hs.Serve(limitConns(ln, cmp.Or(s.MaxConns, 256))) }()
+	go func() { served <- hs.Serve(netutil.LimitListener(ln, cmp.Or(s.MaxConns, 256))) }()
 
 	var err error
 	select {

@@ -97,6 +97,7 @@ var modules = map[string]string{
 	"github.com/danielgtaylor/huma/v2":                    "internal/server",
 	"github.com/prometheus/client_golang":                 "internal/dispatchserver internal/server",
 	"github.com/stripe/stripe-go/v82":                     "internal/server",
+	"golang.org/x/net":                                    "internal/dispatchserver internal/server",
 	"github.com/pressly/goose/v3":                         "internal/store/postgres internal/store/sqlite",
 	"github.com/riverqueue/river":                         "internal/store/postgres internal/store/sqlite internal/store/sqlstore",
 	"github.com/riverqueue/river/riverdriver/riverpgxv5":  "internal/store/postgres",

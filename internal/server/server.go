@@ -23,6 +23,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/net/netutil"
+
 	"github.com/pregoi/provision-tenant/internal/placement"
 	"github.com/pregoi/provision-tenant/internal/provision"
 	"github.com/pregoi/provision-tenant/internal/store"
@@ -158,7 +160,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		s.Work(working)
 	}()
 	served := make(chan error, 1)
-	go func() { served <- hs.Serve(limited(ln, s.MaxConnections)) }()
+	go func() { served <- hs.Serve(netutil.LimitListener(ln, s.MaxConnections)) }()
 
 	var err error
 	select {
