@@ -47,7 +47,7 @@ var settings = []setting{
 	{"SWEEP_NOT_STARTED_AFTER", false, "a job that has not reported so long after its dispatch is asked about at GitHub; 15m when not set"},
 	{"SWEEP_SILENT_AFTER", false, "and so is a running one that was silent for so long; 30m when not set"},
 	{"SWEEP_LOST_AFTER", false, "a job that has no run so long after its dispatch has failed; when not set 15m, or 97h where its message may wait in a queue"},
-	{"CONTROL_PLANE_URL", false, "the control plane that the command placement asks"},
+	{"CONTROL_PLANE_URL", false, "the control plane that the commands placement and node ask"},
 }
 
 func settingsHelp() string {

@@ -59,7 +59,8 @@ func newCrashWorld(t *testing.T) *crashWorld {
 	dir := t.TempDir()
 	w := &crashWorld{dir: dir, database: filepath.Join(dir, "test.db"), github: g, loaded: make(chan struct{})}
 	w.env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "GOCOVERDIR=" + os.Getenv("GOCOVERDIR"),
-		"DATABASE_URL=sqlite://" + w.database, "INTERNAL_API_KEY=" + crashKey, "GITHUB_TOKEN=t0k3n", "GITHUB_API_URL=" + g.url}
+		"DATABASE_URL=sqlite://" + w.database, "INTERNAL_API_KEY=" + crashKey, "GITHUB_TOKEN=t0k3n", "GITHUB_API_URL=" + g.url,
+		"PLACEMENT_MAX_TENANTS_PER_NODE=100000"} // a job whose node has filled up meanwhile is not retried
 	transport := &http.Transport{MaxIdleConnsPerHost: 32}
 	t.Cleanup(transport.CloseIdleConnections)
 	w.loader = &loader{t: t, client: &http.Client{Transport: transport, Timeout: 30 * time.Second}, github: g, most: 1200, waiting: 30,

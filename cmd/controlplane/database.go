@@ -34,6 +34,14 @@ func (d database) String() string {
 	return "postgres://" + u.Host + u.Path
 }
 
+// hold keeps a file for this process alone; a server is for many.
+func (d database) hold(ctx context.Context) (release func() error, err error) {
+	if d.server != "" {
+		return func() error { return nil }, nil
+	}
+	return sqlite.Hold(ctx, d.path)
+}
+
 // open opens the store. Its owner closes it.
 func (d database) open(ctx context.Context, o store.Options) (store.Store, error) {
 	if d.server != "" {

@@ -3,6 +3,7 @@
 //
 //	controlplane serve       answers the API
 //	controlplane placement   asks one that is up where a tenant would land
+//	controlplane node        drains a node of one that is up, or takes it into use again
 //	controlplane backup      copies the database of one that is up, or of none
 //
 // Settings come from the environment: see settings.
@@ -42,15 +43,16 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer, geten
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError(err) })
-	root.AddCommand(serveCommand(stderr, getenv), placementCommand(stdout, getenv), backupCommand(stdout, getenv))
+	root.AddCommand(serveCommand(stderr, getenv), placementCommand(stdout, getenv), nodeCommand(stdout, getenv), backupCommand(stdout, getenv))
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	if err != nil {
 		fmt.Fprintf(stderr, "controlplane: %v\n", err)
-		if next := provision.NextAction(err); next != "" {
-			fmt.Fprintf(stderr, "next: %s\n", next)
+		// The advice of a class is for runs.
+		if e := (*provision.Error)(nil); errors.As(err, &e) && e.Next != "" {
+			fmt.Fprintf(stderr, "next: %s\n", e.Next)
 		}
 	}
 	return provision.ExitStatus(err)

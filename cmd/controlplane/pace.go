@@ -18,8 +18,8 @@ type paceFlags struct {
 func (f *paceFlags) flags(c *cobra.Command) {
 	set := c.Flags()
 	set.DurationVar(&f.gap, "gap", time.Second, "`time` from one request for a run to the next; 0 for none")
-	set.IntVar(&f.perMinute, "per-minute", 80, "requests for a run in a minute; 0 for no bound")
-	set.IntVar(&f.perHour, "per-hour", 500, "requests for a run in an hour; 0 for no bound")
+	set.IntVar(&f.perMinute, "per-minute", 80, "`requests` for a run in a minute; 0 for no bound")
+	set.IntVar(&f.perHour, "per-hour", 500, "`requests` for a run in an hour; 0 for no bound")
 	set.DurationVar(&f.lease, "lease", time.Minute, "`time` that one request for a run may take: after that others look for its run")
 	set.DurationVar(&f.window, "window", 2*time.Minute, "`time` after a request in which its run may still appear at GitHub")
 }

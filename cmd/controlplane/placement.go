@@ -46,18 +46,19 @@ func placementCommand(stdout io.Writer, getenv func(string) string) *cobra.Comma
 			return askPlacement(c, f, stdout, getenv)
 		},
 	}
-	c.Flags().StringVar(&f.url, "url", "", "the control plane's address (default CONTROL_PLANE_URL)")
-	c.Flags().StringVar(&f.snapshot, "snapshot", "", "a file to decide on in place of a control plane's nodes; - is standard input")
-	c.Flags().StringVar(&f.tier, "tier", "", "free, basic, professional or enterprise (default basic)")
-	c.Flags().StringVar(&f.region, "region", "", "sg, us or eu (default the control plane's, or that of the snapshot)")
-	c.Flags().StringVar(&f.tenant, "tenant", "", "a tenant_id, echoed")
+	c.Flags().StringVar(&f.url, "url", "", "the control plane's `address` (default CONTROL_PLANE_URL)")
+	c.Flags().StringVar(&f.snapshot, "snapshot", "", "a `file` to decide on in place of a control plane's nodes; - is standard input")
+	c.Flags().StringVar(&f.tier, "tier", "", "the `tier`: free, basic, professional or enterprise (default basic)")
+	c.Flags().StringVar(&f.region, "region", "", "the `region`: sg, us or eu (default the control plane's, or that of the snapshot)")
+	c.Flags().StringVar(&f.tenant, "tenant", "", "a `tenant_id`, echoed")
 	c.Flags().BoolVar(&f.all, "all", false, fmt.Sprintf("show every candidate, and not the first %d", placement.DefaultCandidates))
 	c.Flags().BoolVar(&f.json, "json", false, "print the answer as the control plane gives it")
-	c.Flags().Float64Var(&f.memoryPctMax, "memory-pct-max", 0, "what if a node could have as much memory in use")
-	c.Flags().IntVar(&f.maxTenantsPerNode, "max-tenants-per-node", 0, "what if a node had to have fewer tenants than this")
-	c.Flags().StringVar(&f.metricsMaxAge, "metrics-max-age", "", "what if metrics could be as old, such as 15m")
-	c.Flags().StringSliceVar(&f.drain, "drain", nil, "what if these nodes, by node_id, got no new tenants")
-	c.Flags().StringToIntVar(&f.addTenants, "add-tenants", nil, "what if nodes had more tenants, as node_id=n")
+	c.Flags().Float64Var(&f.memoryPctMax, "memory-pct-max", 0, "what if a node could have up to so many `percent` of memory in use")
+	c.Flags().IntVar(&f.maxTenantsPerNode, "max-tenants-per-node", 0, "what if a node had to have fewer tenants than `n`")
+	c.Flags().StringVar(&f.metricsMaxAge, "metrics-max-age", "", "what if metrics could be of an `age` up to this, such as 15m")
+	c.Flags().StringSliceVar(&f.drain, "drain", nil, "what if these nodes got no new tenants, as `node_id,...`")
+	c.Flags().StringToIntVar(&f.addTenants, "add-tenants", nil, "what if nodes had more tenants, as `node_id=n,...`")
+	c.Flags().Lookup("add-tenants").DefValue = "" // and not []
 	return c
 }
 

@@ -17,7 +17,7 @@ const (
 	// computeConns is how many connections ask for placements, each for one at a time.
 	computeConns = 32
 	// enqueueConns is how many callers order tenants at once.
-	enqueueConns = 128
+	enqueueConns = 256
 	// slice is how long a side is measured before it is the other's turn, and warmUp how long
 	// it runs before that.
 	slice, warmUp = 1500 * time.Millisecond, 200 * time.Millisecond

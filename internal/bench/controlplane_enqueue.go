@@ -124,7 +124,7 @@ func benchOrder(n int64) store.Order {
 	tenant := fmt.Sprintf("tenant-%d", n)
 	return store.Order{
 		Key:      store.Key{Scope: "internal POST enqueue-provision", Value: fmt.Sprintf("key-%d", n), Hash: strings.Repeat("0123456789abcdef", 4)},
-		JobID:    "job_" + strings.ToLower(rand.Text()),
+		JobID:    store.NewJobID(time.Now()),
 		TraceID:  "trace_" + strings.ToLower(rand.Text()),
 		Actor:    "internal",
 		TenantID: tenant,

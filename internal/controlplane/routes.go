@@ -42,6 +42,17 @@ func (c *Client) RegisterNode(ctx context.Context, n provision.Node, j provision
 	return err
 }
 
+// SetNodeStatus makes a node active, draining or disabled, and returns it.
+func (c *Client) SetNodeStatus(ctx context.Context, id string, status provision.NodeStatus) (provision.Node, error) {
+	n, err := c.Node(ctx, id)
+	if err != nil {
+		return n, err
+	}
+	n.Status = status
+	_, err = c.do(ctx, call{method: "POST", path: []string{"internal", "nodes"}, body: n, what: "status of node " + id}, &n)
+	return n, err
+}
+
 // maxText is how much of a sentence is sent: a remote's words can be long.
 const maxText = 8 << 10
 
@@ -187,12 +198,20 @@ func (c *Client) Jobs(ctx context.Context, f JobFilter) ([]Job, error) {
 
 // Trace returns the events of a job in their order, also those without a trace_id.
 func (c *Client) Trace(ctx context.Context, jobID string) ([]provision.Event, error) {
-	var out struct {
-		Events []provision.Event `json:"events"`
+	var list []provision.Event
+	for {
+		var page struct {
+			Events []provision.Event `json:"events"`
+			Total  int               `json:"total"`
+		}
+		if _, err := c.do(ctx, call{method: "GET", path: []string{"internal", "provision-trace-detail"},
+			query: url.Values{"job_id": {jobID}, "offset": {strconv.Itoa(len(list))}}, what: "trace of job " + jobID}, &page); err != nil {
+			return nil, err
+		}
+		if list = append(list, page.Events...); len(page.Events) == 0 || len(list) >= page.Total {
+			return list, nil
+		}
 	}
-	_, err := c.do(ctx, call{method: "GET", path: []string{"internal", "provision-trace-detail"},
-		query: url.Values{"job_id": {jobID}}, what: "trace of job " + jobID}, &out)
-	return out.Events, err
 }
 
 // Metrics are what a node's agent pushes. Nil is unknown.

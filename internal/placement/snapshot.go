@@ -3,7 +3,9 @@ package placement
 import (
 	"encoding/json"
 	"strconv"
+	"strings"
 	"time"
+	"unicode"
 )
 
 // A file is what [ParseSnapshot] reads. It is of either kind, but for what both have.
@@ -94,6 +96,8 @@ func (f *file) nodes(list []fileNode, name string, errs *FieldErrors) []Node {
 		at := name + "[" + strconv.Itoa(i) + "]"
 		if n.ID == "" {
 			errs.add(at+".node_id", "", "is missing")
+		} else if strings.ContainsFunc(n.ID, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			errs.add(at+".node_id", n.ID, "holds a character that cannot be printed")
 		} else if seen[n.ID] {
 			errs.add(at+".node_id", n.ID, "is there twice")
 		}

@@ -181,6 +181,7 @@ func TestParseSnapshot(t *testing.T) {
 		{`{"nodes":[{"node_id":"a","region":"sg"},{"node_id":"a","region":"mars"},{"region":"sg"}],"thresholds":{"max_tenants_per_node":0,"default_region":"moon"}}`,
 			`thresholds.max_tenants_per_node "0" is not between 1 and 1000000; thresholds.default_region "moon" is not sg, us or eu; ` +
 				`nodes[1].node_id "a" is there twice; nodes[1].region "mars" is not sg, us or eu; nodes[2].node_id "" is missing`},
+		{`{"nodes":[{"node_id":"a\u001b[31m","region":"sg"}]}`, `nodes[0].node_id "a\x1b[31m" holds a character that cannot be printed`},
 		{`{"candidates":[{"node_id":"a"}],"candidates_total":30,"plan_tier":"gold"}`,
 			`region "" is not sg, us or eu; plan_tier "gold" is not free, basic, professional or enterprise; ` +
 				`candidates "1" are not all 30 that were decided on: ask with candidates_limit 0`},

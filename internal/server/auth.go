@@ -3,12 +3,9 @@ package server
 import (
 	"crypto/sha256"
 	"crypto/subtle"
-	"math"
 	"net"
 	"net/http"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -46,7 +43,7 @@ func (s *Server) public(api huma.API) middleware {
 		client := s.client(r)
 		if wait := s.orders.take(client, s.now()); wait > 0 {
 			s.metrics.limited.Inc()
-			ctx.SetHeader("Retry-After", strconv.Itoa(int(math.Ceil(float64(wait)/float64(time.Second)))))
+			ctx.SetHeader("Retry-After", seconds(wait))
 			_ = huma.WriteErr(api, ctx, http.StatusTooManyRequests, "too many orders from this address: wait as long as Retry-After says")
 			return
 		}

@@ -29,7 +29,7 @@ type EnqueueFields struct {
 	_ struct{} `json:"-" additionalProperties:"true"`
 	TierFields
 	Company string `json:"company_name,omitempty" maxLength:"200"`
-	Slug    string `json:"subdomain_slug,omitempty" maxLength:"63"`
+	Slug    string `json:"subdomain_slug,omitempty" pattern:"^([a-z0-9][a-z0-9-]{1,38}[a-z0-9])?$" patternDescription:"3 to 40 lower-case letters, digits and inner hyphens"`
 }
 
 type enqueueInput struct {
@@ -38,6 +38,7 @@ type enqueueInput struct {
 	Body     *struct {
 		_ struct{} `json:"-" additionalProperties:"true"`
 		EnqueueFields
+		TenantID string `json:"tenant_id,omitempty" doc:"that of the path, where it is there"`
 		Snapshot string `json:"expected_snapshot,omitempty" maxLength:"64" doc:"the snapshot of a placement that was computed: the order is refused, with the decision of now, when it would be made on another"`
 	}
 }
@@ -66,8 +67,11 @@ func (*acceptedOutput) document(op *huma.Operation, api huma.API) {
 
 func (s *Server) enqueueProvision(ctx context.Context, in *enqueueInput) (*acceptedOutput, error) {
 	a := ask{route: "POST enqueue-provision", tenantID: in.TenantID, key: in.Key, traceID: in.TraceID}
-	if in.Body != nil {
-		a.fields, a.snapshot = in.Body.EnqueueFields, in.Body.Snapshot
+	if b := in.Body; b != nil {
+		a.fields, a.snapshot = b.EnqueueFields, b.Snapshot
+		if b.TenantID != "" && b.TenantID != in.TenantID {
+			return nil, fieldErrors(&provision.FieldError{Field: "tenant_id", Value: b.TenantID, Reason: "is not that of the path"})
+		}
 	}
 	return s.enqueue(ctx, a)
 }
@@ -83,6 +87,8 @@ type ask struct {
 	fields   EnqueueFields
 	snapshot string // expected; empty for any
 	isNew    bool   // the tenant must be one that there is not
+	// allow is asked last, before the order is taken; nil allows it. It must be quick.
+	allow func() error
 }
 
 // enqueue is the one way into the system.
@@ -116,7 +122,7 @@ func (s *Server) take(ctx context.Context, a ask) (*acceptedOutput, error) {
 	}
 	r, err := s.Store.Enqueue(ctx, store.Order{
 		Key:      store.Key{Scope: a.caller + " " + a.route, Value: a.key, Hash: hash},
-		JobID:    "job_" + strings.ToLower(rand.Text()),
+		JobID:    store.NewJobID(s.now()),
 		TraceID:  a.traceID,
 		Actor:    a.caller,
 		TenantID: a.tenantID,
@@ -128,7 +134,7 @@ func (s *Server) take(ctx context.Context, a ask) (*acceptedOutput, error) {
 		Domain:   s.Domain,
 		Snapshot: a.snapshot,
 		Decide:   s.decideFor(req),
-		Answer:   answer,
+		Answer:   a.answer,
 		Now:      s.now(),
 	})
 	if err != nil {
@@ -154,7 +160,13 @@ func (s *Server) check(a ask) (placement.Request, error) {
 	return req, fieldErrors(wrong...)
 }
 
-func answer(j store.Job) ([]byte, error) {
+// answer is what the caller is told of j, which is not stored yet.
+func (a ask) answer(j store.Job) ([]byte, error) {
+	if a.allow != nil {
+		if err := a.allow(); err != nil {
+			return nil, err
+		}
+	}
 	return json.Marshal(accepted{j.ID, j.TenantID, j.TraceID, j.Status, j.CanonicalHostname})
 }
 

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"net/netip"
@@ -49,7 +50,7 @@ type registerInput struct {
 		NodeID           string               `json:"node_id" pattern:"^[A-Za-z0-9][A-Za-z0-9._~@:+-]{0,127}$"`
 		Region           placement.Region     `json:"region" enum:"sg,us,eu"`
 		Host             string               `json:"host" minLength:"1" maxLength:"253" doc:"an address or a name"`
-		Status           provision.NodeStatus `json:"status,omitempty" enum:"active,draining,disabled" default:"active"`
+		Status           provision.NodeStatus `json:"status,omitempty" enum:"active,draining,disabled" doc:"active when absent; of a node that is there, it is changed where there is no job_id"`
 		Dedicated        bool                 `json:"dedicated,omitempty"`
 		TenantID         string               `json:"tenant_id,omitempty" maxLength:"128" doc:"of a dedicated node"`
 		Provider         string               `json:"provider,omitempty" maxLength:"64" default:"hetzner"`
@@ -68,23 +69,30 @@ type registerOutput struct {
 }
 
 func (*registerOutput) document(op *huma.Operation, api huma.API) {
-	op.Responses["200"] = response[provision.Node](api, "application/json", "The same node was registered before")
+	op.Responses["200"] = response[provision.Node](api, "application/json", "The same node was registered before; its status is what it was, or what an operator makes it")
 	op.Responses["201"] = response[provision.Node](api, "application/json", "Registered")
 }
 
+// Resolve is Huma's: what it says is answered together with what is wrong with the schema.
+func (in *registerInput) Resolve(huma.Context) []error {
+	b := in.Body
+	return details(hostError("host", b.Host), hostError("db_host", b.DBHost), hostError("redis_host", b.RedisHost),
+		ipv6Error(b.IPv6), ownerError(b.Dedicated, b.TenantID))
+}
+
+// registerNode registers a node, once. A run that registers its node again changes nothing:
+// what an operator has drained stays so. Whoever sends the status of a node that is there, and
+// no job_id, is an operator, and changes it.
 func (s *Server) registerNode(ctx context.Context, in *registerInput) (*registerOutput, error) {
 	b := in.Body
-	if err := fieldErrors(
-		hostError("host", b.Host), hostError("db_host", b.DBHost), hostError("redis_host", b.RedisHost),
-		ipv6Error(b.IPv6), ownerError(b.Dedicated, b.TenantID),
-	); err != nil {
-		return nil, err
-	}
 	created, err := s.Store.PutNode(ctx, provision.Node{
-		ID: b.NodeID, Region: b.Region, Host: b.Host, Status: b.Status, Dedicated: b.Dedicated, TenantID: b.TenantID,
+		ID: b.NodeID, Region: b.Region, Host: b.Host, Status: cmp.Or(b.Status, provision.NodeActive), Dedicated: b.Dedicated, TenantID: b.TenantID,
 		Provider: b.Provider, ProviderServerID: b.ProviderServerID, IPv6: b.IPv6, DBHost: b.DBHost, RedisHost: b.RedisHost,
 		CreatedAt: s.now(),
 	}, b.JobID)
+	if err == nil && !created && b.JobID == "" && b.Status != "" {
+		err = s.Store.SetNodeStatus(ctx, b.NodeID, b.Status, callerOf(ctx).name, s.now())
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -97,8 +105,8 @@ func (s *Server) registerNode(ctx context.Context, in *registerInput) (*register
 
 // hostError refuses what is neither an address nor a name. "" is no host.
 func hostError(field, host string) *provision.FieldError {
-	_, err := netip.ParseAddr(host)
-	if host == "" || err == nil || provision.ValidHostname(host) == nil {
+	a, err := netip.ParseAddr(host)
+	if host == "" || err == nil && a.Zone() == "" || err != nil && provision.ValidHostname(host) == nil {
 		return nil
 	}
 	return &provision.FieldError{Field: field, Value: host, Reason: "is neither an address nor a full hostname"}

@@ -4,8 +4,13 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -60,8 +65,9 @@ func (s *Server) problem(ctx context.Context, err error) error {
 	p.Title = http.StatusText(p.Status)
 	p.Detail = err.Error()
 	for _, fe := range provision.FieldErrors(err) {
-		p.Errors = append(p.Errors, &huma.ErrorDetail{Location: "body." + fe.Field, Message: fe.Reason, Value: fe.Value})
+		p.Errors = append(p.Errors, detail(fe))
 	}
+	p.limit()
 	if active := (*store.ActiveJobError)(nil); errors.As(err, &active) {
 		row := newJobRow(active.Job)
 		p.Job = &row
@@ -75,10 +81,75 @@ func (s *Server) problem(ctx context.Context, err error) error {
 		p.Detail = "internal error; the log has it under this request's x-request-id"
 		p.Next = ""
 	}
+	if later := (*laterError)(nil); errors.As(err, &later) {
+		return huma.ErrorWithHeaders(p, http.Header{"Retry-After": {seconds(later.wait)}})
+	}
 	if class == provision.Busy || errors.As(err, new(*store.InFlightError)) {
 		return huma.ErrorWithHeaders(p, http.Header{"Retry-After": {"1"}})
 	}
 	return p
+}
+
+// seconds spells a Retry-After: whole seconds, and not too few.
+func seconds(d time.Duration) string { return strconv.Itoa(int(math.Ceil(d.Seconds()))) }
+
+// detail is a field that is wrong, as Huma spells it.
+func detail(fe *provision.FieldError) *huma.ErrorDetail {
+	return &huma.ErrorDetail{Location: "body." + fe.Field, Message: fe.Reason, Value: fe.Value}
+}
+
+// details are the fields that are wrong, those that are not nil.
+func details(list ...*provision.FieldError) (errs []error) {
+	for _, fe := range list {
+		if fe != nil {
+			errs = append(errs, detail(fe))
+		}
+	}
+	return errs
+}
+
+const (
+	maxDetails = 100 // wrong fields that an answer names
+	maxValue   = 256 // bytes of a value that it repeats
+)
+
+// limit keeps an answer from repeating what was sent: whoever sends a megabyte of wrong
+// fields knows them.
+func (p *problem) limit() {
+	if more := len(p.Errors) - maxDetails; more > 0 {
+		p.Errors = append(p.Errors[:maxDetails:maxDetails], &huma.ErrorDetail{Message: fmt.Sprintf("and %d more", more)})
+	}
+	for i, e := range p.Errors {
+		short := *e
+		switch v := e.Value.(type) {
+		case map[string]any, []any:
+			short.Value = nil
+		case string:
+			if len(v) > maxValue {
+				short.Value = strings.ToValidUTF8(v[:maxValue], "") + "…"
+			}
+		}
+		p.Errors[i] = &short
+	}
+}
+
+// complete is a transformer: it gives what Huma itself refuses the form of our own problems.
+func complete(_ huma.Context, _ string, v any) (any, error) {
+	m, ok := v.(*huma.ErrorModel)
+	if !ok {
+		return v, nil
+	}
+	p := &problem{ErrorModel: *m}
+	switch {
+	case m.Status == http.StatusUnauthorized:
+		p.Class, p.Next = provision.Denied, provision.NextAction(&provision.Error{Class: provision.Denied})
+	case m.Status == http.StatusTooManyRequests:
+		p.Class, p.Next = provision.Busy, advice[provision.Busy]
+	case m.Status < 500:
+		p.Class, p.Next = provision.Invalid, advice[provision.Invalid]
+	}
+	p.limit()
+	return p, nil
 }
 
 // fieldErrors is an Invalid error that names each wrong field; nil for none.

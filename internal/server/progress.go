@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/pregoi/provision-tenant/internal/provision"
+	"github.com/pregoi/provision-tenant/internal/store"
 )
 
 // stages are the steps of a run in their order, and what the tenant is shown of each.
@@ -16,6 +17,9 @@ var stages = []struct{ stage, label string }{
 	{"tenant_dns", "Set up address"},
 	{"provision_complete", "Finish"},
 }
+
+// maxProgress is how many events progress is made of, the last ones. A run sends a few dozen.
+const maxProgress = 500
 
 type progressStep struct {
 	Stage      string           `json:"stage"`
@@ -43,7 +47,7 @@ func (s *Server) publicJob(ctx context.Context, in *jobInput) (*progressOutput, 
 	if err != nil {
 		return nil, err
 	}
-	events, err := s.Store.JobEvents(ctx, in.JobID)
+	events, _, err := s.Store.JobEvents(ctx, in.JobID, store.Page{Limit: maxProgress, Last: true})
 	if err != nil {
 		return nil, err
 	}

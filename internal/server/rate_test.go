@@ -87,20 +87,29 @@ func TestRateLimitOfAll(t *testing.T) {
 	c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	base, _ := start(t, c)
 	n := 0
-	order := func(slug, authorization string, want int) {
+	order := func(slug, authorization string, want int, header ...string) {
 		t.Helper()
 		n++
-		resp, got := do(t, "POST", base+"/v1/tenants", fmt.Sprintf(`{"subdomain_slug":%q}`, slug), "Authorization", authorization,
-			"X-Forwarded-For", fmt.Sprintf("2001:db8:%x::1", n))
+		resp, got := do(t, "POST", base+"/v1/tenants", fmt.Sprintf(`{"subdomain_slug":%q}`, slug), append([]string{"Authorization", authorization,
+			"X-Forwarded-For", fmt.Sprintf("2001:db8:%x::1", n)}, header...)...)
 		if resp.StatusCode != want {
 			t.Errorf("order %d of %q: %d %s, want %d", n, slug, resp.StatusCode, got, want)
 		}
+		if after := resp.Header.Get("Retry-After"); want == 503 && after != "1200" {
+			t.Errorf("order %d of %q: Retry-After %q, want 1200", n, slug, after)
+		}
 	}
+	again := []string{"X-Forwarded-For", "203.0.113.1", "Idempotency-Key", "k"}
 	for i := range 3 {
 		order("WWW", "", 422)
-		order(fmt.Sprint("slug-", i), "", 202)
+		order(fmt.Sprint("slug-", i), "", 202, again...)
+		order(fmt.Sprint("slug-", i), "", 202, again...)
+		order(fmt.Sprint("slug-", i), "", 409)
+		again[3] += "k"
 	}
 	order("slug-3", "", 503)
+	again[3] = "k"
+	order("slug-0", "", 202, again...) // it was answered before
 	order("slug-3", "Bearer "+key, 202)
 	passed.Store(int64(20 * time.Minute))
 	order("slug-4", "", 202)

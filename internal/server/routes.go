@@ -122,6 +122,7 @@ func (s *Server) Handler() http.Handler {
 	config := huma.DefaultConfig("Prego control plane", "1")
 	config.CreateHooks = nil // they add a $schema to every answer, which no caller expects
 	config.SchemasPath = ""
+	config.Transformers = []huma.Transformer{complete}
 	readable := huma.Format{Marshal: huma.DefaultJSONFormat.Marshal, Unmarshal: decode}
 	config.Formats = map[string]huma.Format{"application/json": readable, "json": readable}
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -122,6 +123,7 @@ func (w *sweeper) look(ctx, last context.Context, j store.Job) bool {
 		if ctx.Err() == nil {
 			w.metrics.sweeps.WithLabelValues("unclear").Inc()
 			log.WarnContext(ctx, "sweep: nobody can say how the run stands", slog.Any("error", err))
+			w.note(last, log, j, fmt.Errorf("nobody can say how its run stands: %w", err))
 		}
 		return false
 	}
@@ -129,6 +131,12 @@ func (w *sweeper) look(ctx, last context.Context, j store.Job) bool {
 	if settled == "" {
 		w.metrics.sweeps.WithLabelValues(why.outcome).Inc()
 		log.InfoContext(ctx, "sweep: left alone", slog.String("why", why.text), slog.String("run_url", run.URL))
+		switch why.outcome {
+		case "running":
+			w.note(last, log, j, nil)
+		case "unclear", "unreported":
+			w.note(last, log, j, provision.Errorf(why.class, "%s", why.text))
+		}
 		return false
 	}
 	// What is known of the run is stored also when ctx was cancelled meanwhile.
@@ -147,6 +155,15 @@ func (w *sweeper) look(ctx, last context.Context, j store.Job) bool {
 	return true
 }
 
+// note tells operators in the job why it cannot be settled; nil for nothing.
+func (w *sweeper) note(last context.Context, log *slog.Logger, j store.Job, why error) {
+	record, cancel := context.WithTimeout(last, recordTime)
+	defer cancel()
+	if err := w.Store.Note(record, j, why); err != nil {
+		log.Error("sweep: note", slog.Any("error", err))
+	}
+}
+
 // A verdict is why a job is settled or left alone.
 type verdict struct {
 	outcome string // for metrics
@@ -157,6 +174,9 @@ type verdict struct {
 // retryAdvice ends every sentence about a job that was settled.
 const retryAdvice = "; try it again with POST /internal/provision-jobs/{job_id}/retry: what exists is kept"
 
+// endAdvice ends every sentence about a job of which somebody has to find out.
+const endAdvice = "; when it has ended, say how with POST /internal/provision-complete: what is Failed can be tried again"
+
 // judge says how a job ends whose run stands so; an empty status leaves it alone.
 func (w *sweeper) judge(j store.Job, run RunState) (verdict, provision.JobStatus) {
 	switch {
@@ -166,7 +186,8 @@ func (w *sweeper) judge(j store.Job, run RunState) (verdict, provision.JobStatus
 		return verdict{outcome: "running", text: "its run is " + run.Status}, ""
 	case j.Attempt > 1 && j.RunID == "" && j.PastRunID == "":
 		// It was found by its name, which an earlier attempt's run has too.
-		return verdict{outcome: "unclear", text: "the run that was found may be of an earlier attempt"}, ""
+		return verdict{"unclear", fmt.Sprintf("the run that was found, %s, may be of an earlier attempt: look for this one's at GitHub", cmp.Or(run.URL, run.ID)) + endAdvice,
+			provision.Busy}, ""
 	}
 	switch run.Conclusion {
 	case "cancelled":
@@ -176,8 +197,8 @@ func (w *sweeper) judge(j store.Job, run RunState) (verdict, provision.JobStatus
 	}
 	// A run that says it has succeeded has provisioned the tenant, perhaps; only its report
 	// says on which node. Nobody may call that failed, and nobody completed.
-	return verdict{outcome: "unreported", text: fmt.Sprintf(
-		"its run ended at GitHub as %q, without a report: run it again there, which changes nothing and reports", run.Conclusion)}, ""
+	return verdict{"unreported", fmt.Sprintf(
+		"its run ended at GitHub as %q, without a report: run it again there, which changes nothing and reports", run.Conclusion), provision.Busy}, ""
 }
 
 // absent judges a job without a run.
@@ -186,7 +207,7 @@ func (w *sweeper) absent(j store.Job) (verdict, provision.JobStatus) {
 	switch {
 	case j.Status == provision.JobRunning && j.RunID == "":
 		// Its run was started by somebody else, perhaps, or has a name of its own.
-		return verdict{outcome: "unclear", text: "it has reported, and no run carries its name"}, ""
+		return verdict{"unclear", "it has reported, and no run that carries its name is found: look for it at GitHub" + endAdvice, provision.Busy}, ""
 	case j.RunID != "":
 		return verdict{"gone", "its run is gone from GitHub, and has not reported" + retryAdvice, provision.Internal}, provision.JobFailed
 	case age < w.LostAfter:

@@ -38,16 +38,16 @@ func TestSweep(t *testing.T) {
 		{"never begun by GitHub", "7", false, 0, ended("startup_failure"), nil, provision.JobFailed, "startup_failure"},
 		{"cancelled in the queue", "7", false, 0, ended("cancelled"), nil, provision.JobCancelled, "cancelled at GitHub"},
 		{"cancelled", "7", true, 0, ended("cancelled"), nil, provision.JobCancelled, "cancelled at GitHub"},
-		{"succeeded, it says", "7", true, 0, ended("success"), nil, provision.JobRunning, ""},
-		{"neutral, whatever that is", "7", false, 0, ended("neutral"), nil, provision.JobDispatched, ""},
-		{"wants an action", "7", false, 0, ended("action_required"), nil, provision.JobDispatched, ""},
+		{"succeeded, it says", "7", true, 0, ended("success"), nil, provision.JobRunning, "run it again there"},
+		{"neutral, whatever that is", "7", false, 0, ended("neutral"), nil, provision.JobDispatched, "run it again there"},
+		{"wants an action", "7", false, 0, ended("action_required"), nil, provision.JobDispatched, "run it again there"},
 		{"deleted", "7", false, 0, server.RunState{}, nil, provision.JobFailed, "gone from GitHub"},
 		{"never queued", "", false, 0, server.RunState{}, nil, provision.JobFailed, "no run of it has started"},
 		{"found by its name", "", false, 0, ended("failure"), nil, provision.JobFailed, "ended at GitHub as failure"},
-		{"found by its name, perhaps of an earlier attempt", "", false, 2, ended("failure"), nil, provision.JobDispatched, ""},
-		{"reported, and nowhere to be found", "", true, 0, server.RunState{}, nil, provision.JobRunning, ""},
-		{"nobody can say", "7", false, 0, server.RunState{}, unclear, provision.JobDispatched, ""},
-		{"nobody can say of a silent one", "7", true, 0, server.RunState{}, unclear, provision.JobRunning, ""},
+		{"found by its name, perhaps of an earlier attempt", "", false, 2, ended("failure"), nil, provision.JobDispatched, "runs/7, may be of an earlier attempt: look for this one's at GitHub; when it has ended, say how with POST /internal/provision-complete"},
+		{"reported, and nowhere to be found", "", true, 0, server.RunState{}, nil, provision.JobRunning, "no run that carries its name is found"},
+		{"nobody can say", "7", false, 0, server.RunState{}, unclear, provision.JobDispatched, "the token may not read runs"},
+		{"nobody can say of a silent one", "7", true, 0, server.RunState{}, unclear, provision.JobRunning, "the token may not read runs"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := server.Config{
@@ -81,6 +81,9 @@ func TestSweep(t *testing.T) {
 				}
 				if j.Status.Terminal() && !strings.Contains(j.Error, "/retry") {
 					t.Errorf("%q says nothing of a retry", j.Error)
+				}
+				if test.why == "" && j.Error != "" {
+					t.Errorf("it says %q of a run that goes on", j.Error)
 				}
 			})
 		})
@@ -172,6 +175,32 @@ func TestSweepStops(t *testing.T) {
 		}
 		if j := job(t, s); j.Status != provision.JobDispatched {
 			t.Errorf("it is %s", j.Status)
+		}
+	})
+}
+
+// Nobody but an operator can say how a job ended whose run cannot be told from one before:
+// the job says so, and what to do about it works.
+func TestSweepLeavesAWayOn(t *testing.T) {
+	c := server.Config{
+		Trigger: func(context.Context, provision.Job, int) (string, string, error) { return "", "", nil },
+		Sweep: server.Sweep{Look: func(context.Context, store.Job) (server.RunState, error) {
+			return server.RunState{ID: "7", URL: "https://github.com/o/r/actions/runs/7", Status: "completed", Conclusion: "failure"}, nil
+		}},
+	}
+	worker(t, c, func(t *testing.T, s *handed, stop func()) {
+		time.Sleep(time.Second)
+		fail(t, s)
+		_, err := s.Retry(t.Context(), "job_acme", "test", time.Now())
+		must(t, err)
+		must(t, s.Dispatched(t.Context(), "job_acme", store.Run{}, time.Now()))
+		time.Sleep(time.Hour)
+		if j := job(t, s); !strings.Contains(j.Error, "POST /internal/provision-complete") {
+			t.Fatalf("it says %q", j.Error)
+		}
+		fail(t, s)
+		if j, err := s.Retry(t.Context(), "job_acme", "test", time.Now()); err != nil || j.Attempt != 3 || j.Error != "" {
+			t.Errorf("another attempt: %+v, %v", j, err)
 		}
 	})
 }

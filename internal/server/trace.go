@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pregoi/provision-tenant/internal/provision"
+	"github.com/pregoi/provision-tenant/internal/store"
 )
 
 // EventFields are a [provision.Event] on its way in. All are optional to the decoder, since
@@ -43,7 +44,10 @@ type eventsOutput struct {
 func (s *Server) addEvents(ctx context.Context, in *eventsInput) (*eventsOutput, error) {
 	list := in.Body.Events
 	path := func(i int) string { return fmt.Sprintf("events[%d].", i) }
-	if list == nil {
+	switch {
+	case list != nil && in.Body.EventFields != EventFields{}:
+		return nil, provision.Errorf(provision.Invalid, "there are both events and one beside them: put it among them")
+	case list == nil:
 		list, path = []EventFields{in.Body.EventFields}, func(int) string { return "" }
 	}
 	var wrong []*provision.FieldError
@@ -88,8 +92,16 @@ func (f EventFields) missing(path string) []*provision.FieldError {
 	return list
 }
 
+// PageFields choose a page of events: what a run that has lost its way has sent is not
+// answered in one piece.
+type PageFields struct {
+	Limit int `query:"limit" default:"1000" minimum:"1" maximum:"1000"`
+	Skip  int `query:"offset" minimum:"0" maximum:"1000000000" doc:"how many events to leave out, from the first"`
+}
+
 type traceInput struct {
 	TraceID string `path:"trace_id" pattern:"^trace_" maxLength:"128"`
+	PageFields
 }
 
 type traceOutput struct {
@@ -98,31 +110,34 @@ type traceOutput struct {
 		JobID   string            `json:"job_id,omitempty"`
 		Job     *jobRow           `json:"job,omitempty"`
 		Events  []provision.Event `json:"events"`
+		Total   int               `json:"total" doc:"how many events there are; the next ones are at offset"`
 	}
 }
 
 func (s *Server) trace(ctx context.Context, in *traceInput) (*traceOutput, error) {
-	return s.traceDetail(ctx, &detailInput{TraceID: in.TraceID})
+	return s.traceDetail(ctx, &detailInput{TraceID: in.TraceID, PageFields: in.PageFields})
 }
 
 type detailInput struct {
 	JobID   string `query:"job_id" maxLength:"128"`
 	TraceID string `query:"trace_id" maxLength:"128"`
+	PageFields
 }
 
 // traceDetail answers the events of a job, also those without a trace, or those of a trace.
 func (s *Server) traceDetail(ctx context.Context, in *detailInput) (*traceOutput, error) {
 	out := &traceOutput{}
 	out.Body.TraceID, out.Body.JobID = in.TraceID, in.JobID
+	page := store.Page{Limit: in.Limit, Skip: in.Skip}
 	var list []provision.Event
 	var err error
 	switch {
 	case (in.JobID == "") == (in.TraceID == ""):
 		return nil, provision.Errorf(provision.Invalid, "give either job_id or trace_id")
 	case in.JobID != "":
-		list, err = s.Store.JobEvents(ctx, in.JobID)
+		list, out.Body.Total, err = s.Store.JobEvents(ctx, in.JobID, page)
 	default:
-		list, err = s.Store.TraceEvents(ctx, in.TraceID)
+		list, out.Body.Total, err = s.Store.TraceEvents(ctx, in.TraceID, page)
 	}
 	if err != nil {
 		return nil, err
@@ -141,7 +156,7 @@ func (s *Server) traceDetail(ctx context.Context, in *detailInput) (*traceOutput
 		out.Body.JobID, out.Body.TraceID = j.ID, cmp.Or(in.TraceID, j.TraceID)
 	case provision.ClassOf(err) != provision.NotFound:
 		return nil, err
-	case len(list) == 0 && in.JobID != "":
+	case out.Body.Total == 0 && in.JobID != "":
 		return nil, err
 	}
 	return out, nil

@@ -1,17 +1,31 @@
 package store
 
 import (
+	"crypto/rand"
+	"encoding/base32"
+	"encoding/binary"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/pregoi/provision-tenant/internal/placement"
 	"github.com/pregoi/provision-tenant/internal/provision"
 )
 
+// NewJobID returns an id for an order that came at now. Ids of one time are beside each other
+// in an index, which a store can then write at its end; 80 bits of each cannot be guessed. They
+// are 30 characters, lower case.
+func NewJobID(now time.Time) string {
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:8], uint64(now.UnixMilli())<<16)
+	_, _ = rand.Read(b[6:]) // which never fails
+	return "job_" + strings.ToLower(strings.TrimRight(base32.HexEncoding.EncodeToString(b[:]), "="))
+}
+
 // An Order asks for a tenant to be provisioned.
 type Order struct {
-	Key     Key // the zero Key when the caller gave none
-	JobID   string
+	Key     Key    // the zero Key when the caller gave none
+	JobID   string // best made by [NewJobID]
 	TraceID string
 	Actor   string // who asks, for the audit
 

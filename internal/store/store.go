@@ -26,7 +26,7 @@ import (
 // what is not there, [provision.Conflict] for what is another's, [provision.Invalid] for a
 // request that can never be granted, [provision.Busy] when the database is locked or full.
 type Store interface {
-	// Ping reports whether the store can be read.
+	// Ping reports whether the store can be read, and written where a write has failed before.
 	Ping(ctx context.Context) error
 
 	// Enqueue takes an order: the tenant, its slug, its job, the audit entry and the answer
@@ -41,10 +41,10 @@ type Store interface {
 	Jobs(ctx context.Context, f Filter) ([]Job, error)
 	// Work hands every Pending job to handle, until ctx is done; then it waits for what is
 	// under way. A job is handed out by one process at a time, however many share the
-	// database, and again after a crash in the middle of it. Handle returns nil when it has
-	// settled the job, by Dispatched or Abandon; after an error the job is handed out again,
-	// after the pause of a [RetryError] and otherwise of a default that grows. try counts from 1.
-	// A job that is not Pending any more is not handed out.
+	// database, and again after a crash in the middle of it, as the same try. Handle returns
+	// nil when it has settled the job, by Dispatched or Abandon; after an error the job is
+	// handed out again, after the pause of a [RetryError] and otherwise of a default that
+	// grows. try counts from 1. A job that is not Pending any more is not handed out.
 	Work(ctx context.Context, handle func(ctx context.Context, j Job, try int) error) error
 	// Dispatched records the run of a job, and moves it from Pending to [provision.JobDispatched].
 	// A job whose run has reported already keeps its state, and one that is in another attempt
@@ -71,12 +71,20 @@ type Store interface {
 	// Settle ends a job that the sweeper has found out about, provided that it is still as it
 	// was when j was read: nothing was heard of it since. Otherwise it changes nothing.
 	Settle(ctx context.Context, j Job, c provision.Completion, now time.Time) (changed bool, err error)
-	// Audit returns what was recorded of a job, the oldest first.
+	// Note stores why an active job cannot be settled, as its Error, where operators see it. It is
+	// no news of the job: its UpdatedAt stays, and its run's next report removes it, as nil does. A
+	// job that is no longer as it was when j was read is left alone.
+	Note(ctx context.Context, j Job, why error) error
+	// Audit returns what was recorded of a job, the oldest first; of what is of no job where
+	// jobID is empty.
 	Audit(ctx context.Context, jobID string) ([]AuditEntry, error)
 
 	// PutNode registers a node on behalf of a job; jobID is empty for one that was set up by
 	// hand. The same node again is no change; another one under its id is a conflict.
 	PutNode(ctx context.Context, n provision.Node, jobID string) (created bool, err error)
+	// SetNodeStatus makes a node active, draining or disabled, which the audit tells of. The
+	// status that it has is no change.
+	SetNodeStatus(ctx context.Context, id string, status provision.NodeStatus, actor string, now time.Time) error
 	Node(ctx context.Context, id string) (provision.Node, error)
 	// Nodes returns every node, by id. A node's TenantCount is what its agent last counted,
 	// or the tenants that were completed on it where those are more.
@@ -91,16 +99,23 @@ type Store interface {
 	// AddEvents stores the events that are new, all or none, and reports how many were. The
 	// first one of a job moves it to [provision.JobRunning].
 	AddEvents(ctx context.Context, events []provision.Event, now time.Time) (added int, err error)
-	// TraceEvents returns the events of a trace, in order; none when it is unknown.
-	TraceEvents(ctx context.Context, traceID string) ([]provision.Event, error)
-	// JobEvents returns the events of a job, in order, also those without a trace.
-	JobEvents(ctx context.Context, jobID string) ([]provision.Event, error)
+	// TraceEvents returns a page of the events of a trace, in order, and how many there are; none
+	// when it is unknown.
+	TraceEvents(ctx context.Context, traceID string, p Page) (list []provision.Event, total int, err error)
+	// JobEvents returns a page of the events of a job, in order, also those without a trace.
+	JobEvents(ctx context.Context, jobID string, p Page) (list []provision.Event, total int, err error)
 
 	// Counts returns what there is of everything, for metrics.
 	Counts(ctx context.Context) (Counts, error)
 	// Prune forgets idempotency keys and metrics snapshots that came before then.
 	Prune(ctx context.Context, before time.Time) error
 	Close() error
+}
+
+// A Page is Limit rows of a list, or what there is of them, after the first Skip; or the last ones.
+type Page struct {
+	Limit, Skip int
+	Last        bool // Skip is overlooked
 }
 
 // Options are what every implementation is opened with.
@@ -135,8 +150,8 @@ type Metrics struct {
 type AuditEntry struct {
 	At       time.Time
 	Actor    string
-	Action   string // "enqueue", or "status" for a change of a job's state
-	JobID    string
+	Action   string // "enqueue", "status" for a change of a job's state, or "node" for one of a node's
+	JobID    string // empty, as TenantID is, of a "node" entry
 	TenantID string
 	Detail   json.RawMessage
 }
@@ -147,14 +162,19 @@ const maxCandidates = 5
 
 // DecisionDetail is the detail of an "enqueue" entry: the decision and what led to it.
 func DecisionDetail(d placement.Decision) (json.RawMessage, error) {
-	return json.Marshal(map[string]any{
-		"algorithm":       placement.Algorithm,
-		"placement":       d.Placement,
-		"decision_reason": d.Reason,
-		"candidates":      d.Candidates[:min(len(d.Candidates), maxCandidates)],
-		"cluster":         d.Cluster,
-		"snapshot":        d.Snapshot,
-	})
+	return json.Marshal(struct {
+		Algorithm  string                `json:"algorithm"`
+		Placement  placement.Result      `json:"placement"`
+		Reason     placement.Reason      `json:"decision_reason"`
+		Candidates []placement.Candidate `json:"candidates"`
+		Cluster    placement.Cluster     `json:"cluster"`
+		Snapshot   string                `json:"snapshot"`
+	}{placement.Algorithm, d.Placement, d.Reason, d.Candidates[:min(len(d.Candidates), maxCandidates)], d.Cluster, d.Snapshot})
+}
+
+// NodeDetail is the detail of a "node" entry.
+func NodeDetail(id string, from, to provision.NodeStatus) (json.RawMessage, error) {
+	return json.Marshal(map[string]string{"node_id": id, "from": string(from), "to": string(to)})
 }
 
 // StatusDetail is the detail of a "status" entry.

@@ -48,6 +48,7 @@ type server struct {
 
 	writer string       // this process, in the table writers
 	number atomic.Int64 // of its last transaction
+	broken uint32       // the server's process of the last transaction whose connection broke; 0 for none
 }
 
 var _ sqlstore.Backend = (*server)(nil)

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -90,6 +91,9 @@ func (s *server) Begin(ctx context.Context) (sqlstore.Tx, error) {
 func (t *tx) release() {
 	if !t.free {
 		t.free = true
+		if c := t.conn.Conn(); c.IsClosed() {
+			t.server.broken = c.PgConn().PID()
+		}
 		t.conn.Release()
 		t.cancel()
 	}
@@ -142,9 +146,22 @@ func (t *tx) flush(ctx context.Context) error {
 	return ended(ctx, t.conn.Conn(), t.tx.SendBatch(t.ctx, b).Close())
 }
 
+// Insert implements [sqlstore.Tx].
+func (t *tx) Insert(ctx context.Context, into string, rows [][]any) error {
+	parameters := make([]string, len(rows[0]))
+	for i := range parameters {
+		parameters[i] = "$" + strconv.Itoa(i+1)
+	}
+	return t.ExecMany(ctx, "INSERT INTO "+into+" VALUES ("+strings.Join(parameters, ", ")+")", rows)
+}
+
 // Trigger implements [sqlstore.Tx].
-func (t *tx) Trigger(ctx context.Context, jobs []river.InsertManyParams) error {
-	_, err := t.server.river.InsertManyTx(t.ctx, t.tx, jobs)
+func (t *tx) Trigger(ctx context.Context, jobs []sqlstore.Args) error {
+	list := make([]river.InsertManyParams, len(jobs))
+	for i, args := range jobs {
+		list[i].Args = args
+	}
+	_, err := t.server.river.InsertManyTx(t.ctx, t.tx, list)
 	return ended(ctx, t.conn.Conn(), err)
 }
 
@@ -157,31 +174,6 @@ func (t *tx) Rollback(ctx context.Context) error {
 	return ended(ctx, t.conn.Conn(), t.tx.Rollback(t.ctx))
 }
 
-// Claim implements [sqlstore.Backend].
-func (s *server) Claim(ctx context.Context, t sqlstore.Tx, keys []string) (taken []bool, err error) {
-	hashes := make([]int64, len(keys))
-	for i, key := range keys {
-		hashes[i] = hash("key", key)
-	}
-	r, err := t.Query(ctx, "SELECT NOT pg_try_advisory_xact_lock(k) FROM unnest($1::bigint[]) WITH ORDINALITY AS list (k, n) ORDER BY n", hashes)
-	if err != nil {
-		return nil, err
-	}
-	for r.Next() {
-		var has bool
-		if err := r.Scan(&has); err != nil {
-			_ = r.Close()
-			return nil, err
-		}
-		taken = append(taken, has)
-	}
-	if err := r.Err(); err != nil {
-		_ = r.Close()
-		return nil, err
-	}
-	return taken, r.Close()
-}
-
 // hash returns the number by which everybody knows a lock.
 func hash(words ...string) int64 {
 	h := sha256.New()
@@ -191,14 +183,17 @@ func hash(words ...string) int64 {
 	return int64(binary.BigEndian.Uint64(h.Sum(nil)))
 }
 
-var in = regexp.MustCompile(`IN \{(\$\d+)\}`)
+var (
+	in   = regexp.MustCompile(`\bIN \{(\$\d+)\}`)
+	list = regexp.MustCompile(`\{(\$\d+)\} (\w+)`)
+)
 
 // text returns the statement as Postgres wants it.
 func text(query string) string {
 	if !strings.Contains(query, "{") {
 		return query
 	}
-	return in.ReplaceAllString(query, "= ANY($1)")
+	return list.ReplaceAllString(in.ReplaceAllString(query, "= ANY($1)"), "unnest($1::text[]) $2 (value)")
 }
 
 // values returns the arguments as Postgres wants them: an empty list is not NULL, and text

@@ -129,7 +129,8 @@ func (w *watch) tell(ctx context.Context, err error) {
 }
 
 // look hands out again what processes have begun that are not there any more, and takes the
-// role of River's leader from them.
+// role of River's leader from them. That a process has gone in the middle of a try says nothing
+// of the job: the try is made again, and not counted twice.
 func (w *watch) look(ctx context.Context, tx pgx.Tx) error {
 	rows, err := tx.Query(ctx, `SELECT DISTINCT coalesce(attempted_by[cardinality(attempted_by)], '') FROM river_job WHERE state = 'running'
 		UNION SELECT leader_id FROM river_leader`)
@@ -159,7 +160,7 @@ func (w *watch) look(ctx context.Context, tx pgx.Tx) error {
 		if time.Since(since) < graceTime {
 			continue
 		}
-		tag, err := tx.Exec(ctx, `UPDATE river_job SET state = 'available' WHERE state = 'running' AND attempted_by[cardinality(attempted_by)] = $1`, name)
+		tag, err := tx.Exec(ctx, `UPDATE river_job SET state = 'available', attempt = greatest(attempt - 1, 0) WHERE state = 'running' AND attempted_by[cardinality(attempted_by)] = $1`, name)
 		if err != nil {
 			return err
 		}

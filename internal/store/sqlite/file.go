@@ -6,9 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"regexp"
+	"slices"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
 
 	"github.com/pregoi/provision-tenant/internal/store/sqlstore"
 )
@@ -18,8 +22,7 @@ type file struct {
 	path  string
 	write *sql.DB // one connection, every transaction begins with the lock; River has it, too
 	read  *sql.DB
-	river *river.Client[*sql.Tx]
-	texts sync.Map // statements as SQLite wants them, by what they were
+	texts sync.Map // statements as SQLite wants them, by what they were: a string or an insertion
 }
 
 var _ sqlstore.Backend = (*file)(nil)
@@ -92,20 +95,80 @@ func (t *tx) ExecMany(ctx context.Context, query string, rows [][]any) error {
 	return nil
 }
 
+// many is how many rows a statement inserts at once. What a statement costs however many rows
+// there are is more than a row; but the driver looks for each of its arguments among all of them.
+const many = 8
+
+// Insert implements [sqlstore.Tx].
+func (t *tx) Insert(ctx context.Context, into string, rows [][]any) error {
+	for len(rows) > 0 {
+		n := 1
+		if len(rows) >= many {
+			n = many
+		}
+		if _, err := t.tx.ExecContext(ctx, t.file.insert(into, n, len(rows[0])), slices.Concat(rows[:n]...)...); err != nil {
+			return err
+		}
+		rows = rows[n:]
+	}
+	return nil
+}
+
+// insert returns the statement that inserts n rows. OR FAIL leaves the rows before one that is
+// refused, so that SQLite need not keep every page as it was before the statement: the
+// transaction is undone anyway.
+func (f *file) insert(into string, n, columns int) string {
+	key := insertion{into, n}
+	if text, ok := f.texts.Load(key); ok {
+		return text.(string)
+	}
+	row := "(" + strings.Repeat("?, ", columns-1) + "?)"
+	text := "INSERT OR FAIL INTO " + into + " VALUES " + strings.Repeat(row+", ", n-1) + row
+	f.texts.Store(key, text)
+	return text
+}
+
+// An insertion is a statement that inserts so many rows.
+type insertion struct {
+	into string
+	rows int
+}
+
+// trigger stores jobs as River's client does, which takes a statement for each and a savepoint
+// around them, and so several times as long. A test holds the two to each other.
+const trigger = `INSERT OR FAIL INTO river_job (args, created_at, kind, max_attempts, metadata, priority, queue, scheduled_at, state, tags)
+	SELECT cast(value AS BLOB), ?2, ?3, ?4, '{}', ?5, ?6, ?2, ?7, '[]' FROM json_each(?1)`
+
+// riverTime is how River writes a time, in UTC.
+const riverTime = "2006-01-02 15:04:05.000"
+
 // Trigger implements [sqlstore.Tx].
-func (t *tx) Trigger(ctx context.Context, jobs []river.InsertManyParams) error {
-	_, err := t.file.river.InsertManyFastTx(ctx, t.tx, jobs)
+func (t *tx) Trigger(ctx context.Context, jobs []sqlstore.Args) error {
+	list, err := json.Marshal(jobs)
+	if err != nil {
+		return err
+	}
+	_, err = t.tx.ExecContext(ctx, trigger, string(list), time.Now().UTC().Format(riverTime), jobs[0].Kind(), jobs[0].InsertOpts().MaxAttempts,
+		river.PriorityDefault, river.QueueDefault, string(rivertype.JobStateAvailable))
 	return err
 }
 
-// Commit implements [sqlstore.Tx].
-func (t *tx) Commit(context.Context) error { return t.tx.Commit() }
+// Commit implements [sqlstore.Tx]. SQLite leaves a transaction open whose commit it refuses, and
+// database/sql takes it for ended.
+func (t *tx) Commit(ctx context.Context) error {
+	err := t.tx.Commit()
+	if err != nil {
+		_, _ = t.file.write.ExecContext(ctx, "ROLLBACK") // it may have ended after all
+	}
+	return err
+}
 
 // Rollback implements [sqlstore.Tx].
 func (t *tx) Rollback(context.Context) error { return t.tx.Rollback() }
 
 var (
-	in        = regexp.MustCompile(`\{\$(\d+)\}`)
+	in        = regexp.MustCompile(`\bIN \{\$(\d+)\}`)
+	list      = regexp.MustCompile(`\{\$(\d+)\}`)
 	parameter = regexp.MustCompile(`\$(\d+)`)
 )
 
@@ -114,7 +177,8 @@ func (f *file) text(query string) string {
 	if text, ok := f.texts.Load(query); ok {
 		return text.(string)
 	}
-	text := in.ReplaceAllString(query, "(SELECT value FROM json_each(?$1))")
+	text := in.ReplaceAllString(query, "IN (SELECT value FROM json_each(?$1))")
+	text = list.ReplaceAllString(text, "json_each(?$1)")
 	text = parameter.ReplaceAllString(text, "?$1")
 	f.texts.Store(query, text)
 	return text

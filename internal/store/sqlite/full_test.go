@@ -26,16 +26,7 @@ func TestFull(t *testing.T) {
 	if err := db.PutMetrics(t.Context(), store.Metrics{NodeID: "n1", MemoryPct: new(1.0), At: time.Now()}); err != nil {
 		t.Fatal(err)
 	}
-	enqueue := func(n int) error {
-		tenant := fmt.Sprint("tenant", n)
-		_, err := db.Enqueue(t.Context(), store.Order{JobID: "job_" + tenant, TenantID: tenant, Slug: tenant, Domain: "example.com", Now: time.Now(),
-			Company: strings.Repeat("x", 4000),
-			Decide: func(w store.World) placement.Decision {
-				return w.Nodes.Decide(placement.Request{}, time.Now(), 1)
-			},
-			Answer: func(store.Job) ([]byte, error) { return nil, nil }})
-		return err
-	}
+	enqueue := func(n int) error { return enqueueLarge(t, db, n) }
 	var pages int
 	if err := db.file.write.QueryRowContext(t.Context(), "PRAGMA page_count").Scan(&pages); err != nil {
 		t.Fatal(err)
@@ -72,10 +63,54 @@ func TestFull(t *testing.T) {
 	}
 }
 
+// enqueueLarge takes the order of another tenant, which fills a page.
+func enqueueLarge(t *testing.T, db *DB, n int) error {
+	tenant := fmt.Sprint("tenant", n)
+	_, err := db.Enqueue(t.Context(), store.Order{JobID: "job_" + tenant, TenantID: tenant, Slug: tenant, Domain: "example.com", Now: time.Now(),
+		Company: strings.Repeat("x", 4000),
+		Decide: func(w store.World) placement.Decision {
+			return w.Nodes.Decide(placement.Request{}, time.Now(), 1)
+		},
+		Answer: func(store.Job) ([]byte, error) { return nil, nil }})
+	return err
+}
+
 func limit(t *testing.T, db *DB, pages int) {
 	t.Helper()
 	var n int
 	if err := db.file.write.QueryRowContext(t.Context(), fmt.Sprint("PRAGMA max_page_count = ", pages)).Scan(&n); err != nil || n != pages {
 		t.Fatal(n, err)
+	}
+}
+
+// A file that can only be read, as after an error of its disk, refuses orders and is not
+// ready, until it can be written again. SQLite's own setting gives the same error.
+func TestReadOnly(t *testing.T) {
+	db, err := Open(t.Context(), filepath.Join(t.TempDir(), "test.db"), store.Options{Thresholds: placement.DefaultThresholds()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	only := func(v int) {
+		t.Helper()
+		if _, err := db.file.write.ExecContext(t.Context(), fmt.Sprint("PRAGMA query_only = ", v)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	only(1)
+	if err := enqueueLarge(t, db, 1); provision.ClassOf(err) != provision.Busy {
+		t.Errorf("an order: %v, want it busy", err)
+	}
+	for range 2 {
+		if err := db.Ping(t.Context()); provision.ClassOf(err) != provision.Busy {
+			t.Errorf("Ping: %v, want it busy", err)
+		}
+	}
+	only(0)
+	if err := db.Ping(t.Context()); err != nil {
+		t.Errorf("Ping when it can be written again: %v", err)
+	}
+	if err := enqueueLarge(t, db, 1); err != nil {
+		t.Errorf("an order when it can be written again: %v", err)
 	}
 }

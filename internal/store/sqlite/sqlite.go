@@ -21,7 +21,6 @@ import (
 	"time"
 
 	"github.com/pressly/goose/v3"
-	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riversqlite"
 	"github.com/riverqueue/river/rivermigrate"
 	driver "modernc.org/sqlite"
@@ -59,7 +58,7 @@ func Open(ctx context.Context, path string, o store.Options) (*DB, error) {
 		return nil, provision.Errorf(provision.Invalid, "database %q: %w", path, err)
 	}
 	if err := makePrivate(abs); err != nil {
-		return nil, provision.Errorf(provision.Invalid, "database: %w", err)
+		return nil, unusable(err)
 	}
 	f := &file{
 		path:  abs,
@@ -74,6 +73,11 @@ func Open(ctx context.Context, path string, o store.Options) (*DB, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return &DB{shared, f}, nil
+}
+
+func unusable(err error) error {
+	return &provision.Error{Class: provision.Invalid, Text: "database: " + err.Error(), Err: err,
+		Next: "check DATABASE_URL, and that its folder can be written"}
 }
 
 // makePrivate sees to it that the file at path exists and is its owner's alone. SQLite
@@ -149,10 +153,7 @@ func (f *file) migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := m.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
-		return err
-	}
-	f.river, err = river.NewClient(riversqlite.New(f.write), &river.Config{Logger: silent})
+	_, err = m.Migrate(ctx, rivermigrate.DirectionUp, nil)
 	return err
 }
 
@@ -175,7 +176,7 @@ func (f *file) Classify(what string, err error) error {
 	class, e := provision.Internal, (*driver.Error)(nil)
 	if errors.As(err, &e) {
 		switch e.Code() & 0xff { // the rest says which kind of each
-		case codes.SQLITE_BUSY, codes.SQLITE_LOCKED, codes.SQLITE_FULL, codes.SQLITE_INTERRUPT:
+		case codes.SQLITE_BUSY, codes.SQLITE_LOCKED, codes.SQLITE_FULL, codes.SQLITE_INTERRUPT, codes.SQLITE_READONLY:
 			class = provision.Busy
 		case codes.SQLITE_IOERR:
 			if e.Code() == codes.SQLITE_IOERR_SHMSIZE { // no space for the -shm file

@@ -53,13 +53,13 @@ func adopt(ctx context.Context, t sqlstore.Tx) error {
 	if err != nil {
 		return err
 	}
-	var left []river.InsertManyParams
+	var left []sqlstore.Args
 	for rows.Next() {
 		var a sqlstore.Args
 		if err := rows.Scan(&a.JobID, &a.Attempt); err != nil {
 			return errors.Join(err, rows.Close())
 		}
-		left = append(left, river.InsertManyParams{Args: a})
+		left = append(left, a)
 	}
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil || len(left) == 0 {
 		return err

@@ -50,8 +50,12 @@ type Tx interface {
 	// ExecMany executes the statement once for each list of arguments, at the next Query, Exec
 	// or Commit at the latest, which then returns its error.
 	ExecMany(ctx context.Context, query string, args [][]any) error
-	// Trigger gives River the jobs.
-	Trigger(ctx context.Context, jobs []river.InsertManyParams) error
+	// Insert inserts the rows, at least one, into what into names: a table and its columns. An
+	// error may come as late as that of ExecMany, and may leave some of the rows there: the
+	// transaction is to be undone.
+	Insert(ctx context.Context, into string, rows [][]any) error
+	// Trigger gives River the jobs, at least one.
+	Trigger(ctx context.Context, jobs []Args) error
 	Commit(ctx context.Context) error
 	Rollback(ctx context.Context) error
 }

@@ -49,7 +49,7 @@ const maxPrune = 500
 // Prune implements [store.Store].
 func (db *DB) Prune(ctx context.Context, before time.Time) error {
 	for _, statement := range []string{
-		"DELETE FROM idempotency_keys WHERE (scope, key) IN (SELECT scope, key FROM idempotency_keys WHERE created_at < $1 LIMIT $2)",
+		"DELETE FROM idempotency_keys WHERE (key, scope) IN (SELECT key, scope FROM idempotency_keys WHERE created_at < $1 LIMIT $2)",
 		"DELETE FROM server_metrics_snapshots WHERE id IN (SELECT id FROM server_metrics_snapshots WHERE created_at < $1 LIMIT $2)",
 	} {
 		for n := int64(maxPrune); n == maxPrune; {

@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"slices"
 	"strconv"
 
 	"github.com/pregoi/provision-tenant/internal/provision"
@@ -85,19 +84,18 @@ type answered struct {
 
 // replay answers the orders whose keys have been seen, and returns the others.
 func (t *turn) replay(ctx context.Context, orders []*write) (fresh []*write, err error) {
-	var scopes, values List
+	var keys List
 	for _, w := range orders {
 		if k := w.order.Key; k.Value != "" {
-			values = append(values, k.Value)
-			if !slices.Contains(scopes, k.Scope) {
-				scopes = append(scopes, k.Scope)
-			}
+			keys = append(keys, k.Value)
 		}
 	}
-	if len(values) == 0 {
+	if len(keys) == 0 {
 		return orders, nil
 	}
-	list, err := all(ctx, t, "SELECT scope, key, hash, job_id, answer FROM idempotency_keys WHERE scope IN {$1} AND key IN {$2}", []any{scopes, values},
+	// Those of other scopes are few: a key is made so that nobody else has it.
+	list, err := all(ctx, t, `SELECT k.scope, k.key, k.hash, k.job_id, k.answer FROM {$1} names CROSS JOIN idempotency_keys k
+		WHERE k.key = names.value`, []any{keys},
 		func(r Rows) (a answered, err error) {
 			err = r.Scan(&a.key.scope, &a.key.value, &a.hash, &a.jobID, &a.answer)
 			return a, err

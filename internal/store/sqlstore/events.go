@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/pregoi/provision-tenant/internal/provision"
@@ -81,31 +82,45 @@ func (t *turn) hear(ctx context.Context, j store.Job, e provision.Event, now tim
 		j.RunURL = url // as it was told first
 	}
 	if store.CanMove(j.Status, provision.JobRunning) {
-		j.StartedAt, j.Error, j.ErrorClass = now, "", ""
+		j.StartedAt = now
 	}
+	j.Error, j.ErrorClass = "", "" // whatever was in doubt: it lives
 	return t.move(ctx, j, provision.JobRunning, "run", "", now)
 }
 
 // TraceEvents implements [store.Store].
-func (db *DB) TraceEvents(ctx context.Context, traceID string) ([]provision.Event, error) {
+func (db *DB) TraceEvents(ctx context.Context, traceID string, p store.Page) ([]provision.Event, int, error) {
 	if traceID == "" {
-		return nil, nil
+		return nil, 0, nil
 	}
-	list, err := events(ctx, db.backend, "trace_id = $1 AND trace_id <> ''", traceID)
-	return list, db.classify("trace "+traceID, err)
+	list, total, err := events(ctx, db.backend, "trace_id = $1 AND trace_id <> ''", traceID, p)
+	return list, total, db.classify("trace "+traceID, err)
 }
 
 // JobEvents implements [store.Store].
-func (db *DB) JobEvents(ctx context.Context, jobID string) ([]provision.Event, error) {
-	list, err := events(ctx, db.backend, "job_id = $1", jobID)
-	return list, db.classify("trace of job "+jobID, err)
+func (db *DB) JobEvents(ctx context.Context, jobID string, p store.Page) ([]provision.Event, int, error) {
+	list, total, err := events(ctx, db.backend, "job_id = $1", jobID, p)
+	return list, total, db.classify("trace of job "+jobID, err)
 }
 
-func events(ctx context.Context, q Queryer, where, arg string) ([]provision.Event, error) {
-	return all(ctx, q, `SELECT event_id, trace_id, job_id, tenant_id, stage, status, message, attempt, at,
-		duration_ms, run_url FROM trace_events WHERE `+where+` ORDER BY at, seq`, []any{arg}, func(r Rows) (e provision.Event, err error) {
-		err = r.Scan(&e.ID, &e.TraceID, &e.JobID, &e.TenantID, &e.Stage, &e.Status, &e.Message, &e.Attempt,
-			into{&e.At}, &e.DurationMS, &e.RunURL)
-		return e, err
-	})
+func events(ctx context.Context, q Queryer, where, arg string, p store.Page) ([]provision.Event, int, error) {
+	total, err := one(ctx, q, "SELECT count(*) FROM trace_events WHERE "+where, []any{arg}, scan[int])
+	if err != nil || total == nil || *total == 0 {
+		return nil, 0, err
+	}
+	order := " ORDER BY at, seq"
+	if p.Last { // which are found the other way round without a look at the others
+		order, p.Skip = " ORDER BY at DESC, seq DESC", 0
+	}
+	list, err := all(ctx, q, `SELECT event_id, trace_id, job_id, tenant_id, stage, status, message, attempt, at,
+		duration_ms, run_url FROM trace_events WHERE `+where+order+` LIMIT $2 OFFSET $3`, []any{arg, p.Limit, p.Skip},
+		func(r Rows) (e provision.Event, err error) {
+			err = r.Scan(&e.ID, &e.TraceID, &e.JobID, &e.TenantID, &e.Stage, &e.Status, &e.Message, &e.Attempt,
+				into{&e.At}, &e.DurationMS, &e.RunURL)
+			return e, err
+		})
+	if p.Last {
+		slices.Reverse(list)
+	}
+	return list, *total, err
 }

@@ -28,7 +28,7 @@ type index struct {
 // targets, or to the one that it registered itself. A tenant that is there already is not
 // counted again.
 const placeable = `SELECT n.node_id, n.region, n.status, n.dedicated, n.changed_seq, m.memory_pct, m.updated_at, coalesce(m.tenant_count, 0),
-	(SELECT count(*) FROM tenants_master t WHERE t.node_id = n.node_id),
+	(SELECT count(*) FROM tenants_master t WHERE t.node_id = n.node_id AND t.node_id <> ''),
 	(SELECT count(*) FROM provision_jobs j WHERE ` + onItsWay + ` AND j.target_server_id = n.node_id) +
 	(SELECT count(*) FROM provision_jobs j WHERE ` + onItsWay + ` AND j.job_id = n.job_id AND j.target_server_id <> n.node_id)
 	FROM nodes n LEFT JOIN server_metrics m ON m.node_id = n.node_id `

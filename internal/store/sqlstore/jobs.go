@@ -32,11 +32,10 @@ func scanJob(row Rows) (store.Job, error) {
 	return j, err
 }
 
-const insertJob = `INSERT INTO provision_jobs (job_id, tenant_id, status, infra_mode, dedicated, region,
-	target_server_id, subdomain_slug, canonical_hostname, trace_id, plan_tier, decision_reason, created_at, updated_at, seq)
-	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`
+const intoJobs = `provision_jobs (job_id, tenant_id, status, infra_mode, dedicated, region, target_server_id,
+	subdomain_slug, canonical_hostname, trace_id, plan_tier, decision_reason, created_at, updated_at, seq)`
 
-// newJobRow is what insertJob takes.
+// newJobRow is a row of intoJobs.
 func newJobRow(j store.Job, seq int64) []any {
 	mode, dedicated := useExisting, any(nil)
 	if j.CreateNewServer {
@@ -92,9 +91,9 @@ func jobs(ctx context.Context, q Queryer, clause string, args ...any) ([]store.J
 	return all(ctx, q, "SELECT "+jobColumns+" FROM provision_jobs "+clause, args, scanJob)
 }
 
-const insertAudit = "INSERT INTO audit_logs (at, actor, action, job_id, tenant_id, detail) VALUES ($1, $2, $3, $4, $5, $6)"
+const intoAudit = "audit_logs (at, actor, action, job_id, tenant_id, detail)"
 
-// auditRow is what insertAudit takes.
+// auditRow is a row of intoAudit.
 func auditRow(e store.AuditEntry) []any {
 	return []any{stamp(e.At), e.Actor, e.Action, e.JobID, e.TenantID, string(e.Detail)}
 }

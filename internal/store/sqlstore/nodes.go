@@ -11,7 +11,7 @@ import (
 
 const nodeQuery = `SELECT n.node_id, n.region, n.host, n.status, n.dedicated, n.tenant_id, n.provider, n.provider_server_id,
 	n.ipv6, n.db_host, n.redis_host, n.created_at, m.memory_pct, m.cpu_pct, m.disk_pct, m.updated_at, coalesce(m.tenant_count, 0),
-	(SELECT count(*) FROM tenants_master t WHERE t.node_id = n.node_id)
+	(SELECT count(*) FROM tenants_master t WHERE t.node_id = n.node_id AND t.node_id <> '')
 	FROM nodes n LEFT JOIN server_metrics m ON m.node_id = n.node_id `
 
 func scanNode(row Rows) (provision.Node, error) {
@@ -87,6 +87,26 @@ func (db *DB) PutNode(ctx context.Context, n provision.Node, jobID string) (crea
 		return nil
 	})
 	return created && err == nil, err
+}
+
+// SetNodeStatus implements [store.Store].
+func (db *DB) SetNodeStatus(ctx context.Context, id string, status provision.NodeStatus, actor string, now time.Time) error {
+	return db.write(ctx, "status of node "+id, func(ctx context.Context, t *turn) error {
+		have, err := node(ctx, t, id)
+		if err != nil || have.Status == status {
+			return err
+		}
+		detail, err := store.NodeDetail(id, have.Status, status)
+		if err != nil {
+			return err
+		}
+		t.nodes[id] = true
+		if _, err := t.Exec(ctx, "UPDATE nodes SET status = $1 WHERE node_id = $2", status, id); err != nil {
+			return err
+		}
+		err = t.Insert(ctx, intoAudit, [][]any{auditRow(store.AuditEntry{At: now, Actor: actor, Action: "node", Detail: detail})})
+		return err
+	})
 }
 
 func (t *turn) insertNode(ctx context.Context, n provision.Node, jobID string) error {

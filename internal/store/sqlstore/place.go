@@ -7,8 +7,6 @@ import (
 	"runtime/debug"
 	"strings"
 
-	"github.com/riverqueue/river"
-
 	"github.com/pregoi/provision-tenant/internal/placement"
 	"github.com/pregoi/provision-tenant/internal/provision"
 	"github.com/pregoi/provision-tenant/internal/store"
@@ -47,7 +45,7 @@ type placer struct {
 	owners  map[string]string  // of slugs
 	// The rows to be stored.
 	newTenants, oldTenants, jobs, audit, keys [][]any
-	triggers                                  []river.InsertManyParams
+	triggers                                  []Args
 }
 
 // look reads what there is of the orders' tenants and slugs.
@@ -60,11 +58,11 @@ func (t *turn) look(ctx context.Context, orders []*write) (*placer, error) {
 	asked := map[string]bool{}
 	for _, w := range orders {
 		ids = append(ids, w.order.TenantID)
-		slugs = append(slugs, w.order.Slug)
-		slugs = append(slugs, w.order.Slugs...)
+		slugs = append(slugs, choices(w.order)...)
 		asked[w.order.TenantID] = true
 	}
-	list, err := all(ctx, t, `SELECT tenant_id, subdomain_slug, node_id FROM tenants_master WHERE tenant_id IN {$1} OR subdomain_slug IN {$2}`,
+	list, err := all(ctx, t, `SELECT t.tenant_id, t.subdomain_slug, t.node_id FROM {$1} ids CROSS JOIN tenants_master t WHERE t.tenant_id = ids.value
+		UNION ALL SELECT t.tenant_id, t.subdomain_slug, t.node_id FROM {$2} slugs CROSS JOIN tenants_master t WHERE t.subdomain_slug = slugs.value`,
 		[]any{ids, slugs}, func(r Rows) (have tenant, err error) {
 			err = r.Scan(&have.id, &have.slug, &have.node)
 			return have, err
@@ -150,17 +148,24 @@ func (p *placer) slug(o store.Order, have *tenant) (string, error) {
 		}
 		return have.slug, nil
 	}
-	choices := o.Slugs
-	if o.Slug != "" {
-		choices = []string{o.Slug}
-	}
-	for _, slug := range choices {
+	for _, slug := range choices(&o) {
+		if strings.Contains(slug, ".") { // otherwise two could be one hostname
+			return "", provision.Errorf(provision.Invalid, "subdomain_slug %q is more than a label", slug)
+		}
 		if p.owners[slug] == "" {
 			return slug, nil
 		}
 	}
 	return "", &provision.Error{Class: provision.Conflict, Next: "choose another subdomain_slug",
-		Text: "subdomain_slug " + quoted(choices) + " is taken by another tenant"}
+		Text: "subdomain_slug " + quoted(choices(&o)) + " is taken by another tenant"}
+}
+
+// choices are the slugs that a new tenant may get.
+func choices(o *store.Order) []string {
+	if o.Slug != "" {
+		return []string{o.Slug}
+	}
+	return o.Slugs
 }
 
 func newJob(o store.Order, slug string, d placement.Decision) store.Job {
@@ -191,7 +196,7 @@ func (p *placer) add(o store.Order, j store.Job, detail, answer []byte, known bo
 	if known {
 		p.oldTenants = append(p.oldTenants, []any{o.Tier, now, j.CanonicalHostname, o.Company, o.TenantID})
 	} else {
-		p.newTenants = append(p.newTenants, []any{o.TenantID, o.Company, j.SubdomainSlug, j.CanonicalHostname, o.Tier, now})
+		p.newTenants = append(p.newTenants, []any{o.TenantID, o.Company, j.SubdomainSlug, j.CanonicalHostname, o.Tier, "Pending", now, now})
 	}
 	p.jobs = append(p.jobs, newJobRow(j, p.turn.seq))
 	p.audit = append(p.audit, auditRow(store.AuditEntry{At: o.Now, Actor: o.Actor, Action: "enqueue",
@@ -199,7 +204,7 @@ func (p *placer) add(o store.Order, j store.Job, detail, answer []byte, known bo
 	if o.Key.Value != "" {
 		p.keys = append(p.keys, []any{o.Key.Scope, o.Key.Value, o.Key.Hash, j.ID, answer, now})
 	}
-	p.triggers = append(p.triggers, river.InsertManyParams{Args: Args{JobID: j.ID, Attempt: j.Attempt}})
+	p.triggers = append(p.triggers, Args{JobID: j.ID, Attempt: j.Attempt})
 }
 
 // store stores the rows.
@@ -207,19 +212,20 @@ func (p *placer) store(ctx context.Context) error {
 	if len(p.jobs) == 0 {
 		return nil
 	}
+	if err := p.turn.ExecMany(ctx, `UPDATE tenants_master SET plan_tier = $1, updated_at = $2, canonical_hostname = $3,
+		company_name = CASE WHEN $4 = '' THEN company_name ELSE $4 END WHERE tenant_id = $5`, p.oldTenants); err != nil {
+		return err
+	}
 	for _, table := range []struct {
-		insert string
-		rows   [][]any
+		into string
+		rows [][]any
 	}{
-		{`INSERT INTO tenants_master (tenant_id, company_name, subdomain_slug, canonical_hostname, plan_tier, status, created_at, updated_at)
-			VALUES ($1, $2, $3, $4, $5, 'Pending', $6, $6)`, p.newTenants},
-		{`UPDATE tenants_master SET plan_tier = $1, updated_at = $2, canonical_hostname = $3,
-			company_name = CASE WHEN $4 = '' THEN company_name ELSE $4 END WHERE tenant_id = $5`, p.oldTenants},
-		{insertJob, p.jobs},
-		{insertAudit, p.audit},
-		{"INSERT INTO idempotency_keys (scope, key, hash, job_id, answer, created_at) VALUES ($1, $2, $3, $4, $5, $6)", p.keys},
+		{"tenants_master (tenant_id, company_name, subdomain_slug, canonical_hostname, plan_tier, status, created_at, updated_at)", p.newTenants},
+		{intoJobs, p.jobs},
+		{intoAudit, p.audit},
+		{"idempotency_keys (scope, key, hash, job_id, answer, created_at)", p.keys},
 	} {
-		if err := p.turn.ExecMany(ctx, table.insert, table.rows); err != nil {
+		if err := p.turn.Insert(ctx, table.into, table.rows); err != nil {
 			return err
 		}
 	}

@@ -7,8 +7,9 @@
 // its turn, see the table write_turn: turns follow one another, whichever process takes
 // them, and so nothing that is read in one can change before it is committed.
 //
-// Statements are written for both: $1 is a parameter, and IN {$1} looks for a value in a
-// [List]. To add a question, add its method here; to add a column, a migration to each of
+// Statements are written for both: $1 is a parameter, IN {$1} looks for a value in a [List], and
+// FROM {$1} list has its values as list.value, in the order of the joins: of a long list that is
+// to be found by an index, and may name something twice. To add a question, add its method here; to add a column, a migration to each of
 // the backends, and the column to the statements.
 package sqlstore
 
@@ -18,6 +19,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pregoi/provision-tenant/internal/placement"
@@ -35,6 +37,9 @@ type DB struct {
 	closing chan struct{}
 	stopped chan struct{}
 	close   sync.Once
+	closed  error // what came of it
+
+	broken atomic.Bool // the last transaction failed, for reasons of the database's
 
 	mu       sync.Mutex
 	inFlight map[flight]bool
@@ -68,13 +73,19 @@ func New(ctx context.Context, b Backend, o store.Options) (*DB, error) {
 
 // Close waits for what is being done and closes the database. Work has ended before.
 func (db *DB) Close() error {
-	db.close.Do(func() { close(db.closing) })
-	<-db.stopped
-	return db.backend.Close()
+	db.close.Do(func() {
+		close(db.closing)
+		<-db.stopped
+		db.closed = db.backend.Close()
+	})
+	return db.closed
 }
 
 // Ping implements [store.Store].
 func (db *DB) Ping(ctx context.Context) error {
+	if db.broken.Load() { // perhaps it can only be read; whether that is over, a write tells
+		return db.write(ctx, "ping", func(context.Context, *turn) error { return nil })
+	}
 	_, err := one(ctx, db.backend, "SELECT seq FROM write_turn", nil, scan[int64])
 	return db.classify("ping", err)
 }

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/riverqueue/river"
-
 	"github.com/pregoi/provision-tenant/internal/placement"
 	"github.com/pregoi/provision-tenant/internal/provision"
 	"github.com/pregoi/provision-tenant/internal/store"
@@ -61,8 +59,7 @@ func (t *turn) move(ctx context.Context, j store.Job, to provision.JobStatus, ac
 	if err != nil {
 		return j, err
 	}
-	_, err = t.Exec(ctx, insertAudit, auditRow(store.AuditEntry{At: now, Actor: actor, Action: "status", JobID: j.ID, TenantID: j.TenantID, Detail: detail})...)
-	return j, err
+	return j, t.Insert(ctx, intoAudit, [][]any{auditRow(store.AuditEntry{At: now, Actor: actor, Action: "status", JobID: j.ID, TenantID: j.TenantID, Detail: detail})})
 }
 
 // Abandon implements [store.Store].
@@ -128,7 +125,7 @@ func (db *DB) Retry(ctx context.Context, id, actor string, now time.Time) (j sto
 		if j, err = t.again(ctx, j, actor, "retry", now); err != nil {
 			return err
 		}
-		return t.Trigger(ctx, []river.InsertManyParams{{Args: Args{JobID: j.ID, Attempt: j.Attempt}}})
+		return t.Trigger(ctx, []Args{{JobID: j.ID, Attempt: j.Attempt}})
 	})
 	if err != nil {
 		return store.Job{}, err
@@ -181,7 +178,7 @@ func (db *DB) Settle(ctx context.Context, j store.Job, c provision.Completion, n
 	err = db.write(ctx, "settle job "+j.ID, func(ctx context.Context, t *turn) error {
 		changed = false
 		have, err := job(ctx, t, j.ID)
-		if err != nil || have.Status != j.Status || have.Attempt != j.Attempt || !have.UpdatedAt.Equal(j.UpdatedAt) || !store.CanMove(have.Status, c.Status) {
+		if err != nil || !unmoved(have, j) || !store.CanMove(have.Status, c.Status) {
 			return err
 		}
 		changed = true
@@ -189,4 +186,28 @@ func (db *DB) Settle(ctx context.Context, j store.Job, c provision.Completion, n
 		return err
 	})
 	return changed && err == nil, err
+}
+
+// unmoved reports whether nothing was heard of a job since it was read.
+func unmoved(have, read store.Job) bool {
+	return have.Status == read.Status && have.Attempt == read.Attempt && have.UpdatedAt.Equal(read.UpdatedAt)
+}
+
+// Note implements [store.Store].
+func (db *DB) Note(ctx context.Context, j store.Job, why error) error {
+	return db.write(ctx, "note on job "+j.ID, func(ctx context.Context, t *turn) error {
+		have, err := job(ctx, t, j.ID)
+		if err != nil || !unmoved(have, j) || !store.Active(have.Status) {
+			return err
+		}
+		was := have.Error
+		have.Error, have.ErrorClass = "", ""
+		if why != nil {
+			have.Error, have.ErrorClass = why.Error(), provision.ClassOf(why)
+		}
+		if have.Error == was {
+			return nil
+		}
+		return t.save(ctx, have)
+	})
 }

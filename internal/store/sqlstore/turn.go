@@ -45,6 +45,15 @@ func (t *turn) ExecMany(ctx context.Context, query string, args [][]any) error {
 	return t.Tx.ExecMany(ctx, query, args)
 }
 
+// Insert implements [Tx].
+func (t *turn) Insert(ctx context.Context, into string, rows [][]any) error {
+	t.dirty = true
+	if len(rows) == 0 {
+		return nil
+	}
+	return t.Tx.Insert(ctx, into, rows)
+}
+
 // recount reads what has changed of nodes, and puts it into the index.
 func (t *turn) recount(ctx context.Context) error {
 	if len(t.nodes)+len(t.jobs) == 0 {

@@ -94,6 +94,7 @@ func (db *DB) commit(ctx context.Context, batch []*write) {
 	for again := 0; again < maxAgain && err != nil && db.backend.Again(err); again++ {
 		err = db.try(ctx, batch)
 	}
+	db.broken.Store(err != nil && !refusal(err))
 	if err != nil && len(batch) > 1 && provision.ClassOf(db.classify("", err)) != provision.Busy {
 		for _, w := range batch {
 			db.commit(ctx, []*write{w})

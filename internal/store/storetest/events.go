@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -45,13 +46,27 @@ func events(t *testing.T, s store.Store) {
 			t.Errorf("%s: %v (-want +got):\n%s", what, err, diff)
 		}
 	}
-	got, err := s.JobEvents(t.Context(), "job_x")
+	whole := store.Page{Limit: 10}
+	got, _, err := s.JobEvents(t.Context(), "job_x", whole)
 	check("events of the job", got, err, earlier, first, second)
-	got, err = s.TraceEvents(t.Context(), "trace_x")
+	got, _, err = s.TraceEvents(t.Context(), "trace_x", whole)
 	y := event("job_y", "x", "resolve_node", provision.Started)
 	check("events of the trace", got, err, first, second, y)
-	got, err = s.TraceEvents(t.Context(), "")
+	got, _, err = s.TraceEvents(t.Context(), "", whole)
 	check("no trace", got, err)
+	for page, want := range map[store.Page][]provision.Event{
+		{Limit: 2}:             {earlier, first},
+		{Limit: 2, Skip: 2}:    {second},
+		{Limit: 2, Skip: 3}:    nil,
+		{Limit: 2, Last: true}: {first, second},
+		{Limit: 9, Last: true}: {earlier, first, second},
+	} {
+		got, total, err := s.JobEvents(t.Context(), "job_x", page)
+		check(fmt.Sprintf("%+v", page), got, err, want...)
+		if total != 3 {
+			t.Errorf("%+v: %d in all, want 3", page, total)
+		}
+	}
 }
 
 func firstEvent(t *testing.T, s store.Store) {
@@ -63,7 +78,7 @@ func firstEvent(t *testing.T, s store.Store) {
 	own := event("job_acme", "acme", "resolve_node", provision.Started)
 	_, err := s.AddEvents(t.Context(), []provision.Event{own, foreign}, now)
 	wantClass(t, "an event of another tenant", err, provision.Conflict)
-	if got, err := s.JobEvents(t.Context(), "job_acme"); len(got) != 0 || err != nil {
+	if got, _, err := s.JobEvents(t.Context(), "job_acme", store.Page{Limit: 1}); len(got) != 0 || err != nil {
 		t.Errorf("JobEvents = %v, %v, want none of the refused", got, err)
 	}
 	if j := mustJob(t, s, "job_acme"); j.Status != provision.JobDispatched || j.Error != "no answer" {

@@ -67,7 +67,7 @@ func (c *chaos) step(s store.Store) {
 	at := now.Add(time.Duration(c.n) * time.Second)
 	j, ok := c.job(s, tenant)
 	var err error
-	switch kind := c.r.IntN(10); {
+	switch kind := c.r.IntN(11); {
 	case kind == 0 || !ok || j.Status == provision.JobCompleted && kind < 6:
 		o := order(tenant)
 		o.JobID, o.Now = fmt.Sprint("job_", c.n), at
@@ -88,6 +88,9 @@ func (c *chaos) step(s store.Store) {
 		e := event(j.ID, tenant, "resolve_node", provision.Started)
 		e.ID, e.RunURL = fmt.Sprint(c.n), runURL(c.n)
 		_, err = s.AddEvents(ctx, []provision.Event{e}, at)
+	case kind == 6:
+		to := []provision.NodeStatus{provision.NodeActive, provision.NodeActive, provision.NodeDraining, provision.NodeDisabled}[c.r.IntN(4)]
+		err = s.SetNodeStatus(ctx, c.node(), to, "op", at)
 	default:
 		status := []provision.JobStatus{provision.JobCompleted, provision.JobCompleted, provision.JobFailed, provision.JobCancelled}[c.r.IntN(4)]
 		_, _, err = s.Complete(ctx, provision.Completion{JobID: j.ID, TenantID: tenant, Status: status, NodeID: c.node(), RunURL: runURL(c.n)}, at)

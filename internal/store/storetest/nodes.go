@@ -56,6 +56,43 @@ func nodes(t *testing.T, s store.Store) {
 	}
 }
 
+// drained takes a node out of use and back, which only whoever says so does.
+func drained(t *testing.T, s store.Store) {
+	mustNode(t, s, "n1")
+	set := func(status provision.NodeStatus) {
+		t.Helper()
+		if err := s.SetNodeStatus(t.Context(), "n1", status, "op", now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func(want provision.NodeStatus) {
+		t.Helper()
+		n, err := s.Node(t.Context(), "n1")
+		if active := placed(t, s)["n1"].Active; err != nil || n.Status != want || active != (want == provision.NodeActive) {
+			t.Errorf("it is %s, active to placement: %t, %v, want %s", n.Status, active, err, want)
+		}
+	}
+	set(provision.NodeDraining)
+	set(provision.NodeDraining)
+	check(provision.NodeDraining)
+	if created, err := s.PutNode(t.Context(), sharedNode("n1"), ""); created || err != nil {
+		t.Errorf("PutNode again = %v, %v, want no change", created, err)
+	}
+	check(provision.NodeDraining)
+	if j := mustEnqueue(t, s, order("acme")); j.TargetServerID != "" {
+		t.Errorf("an order went to the drained node: %+v", j)
+	}
+	set(provision.NodeActive)
+	check(provision.NodeActive)
+	err := s.SetNodeStatus(t.Context(), "n2", provision.NodeDraining, "op", now)
+	wantClass(t, "an unknown node", err, provision.NotFound)
+	log, err := s.Audit(t.Context(), "")
+	if err != nil || len(log) != 2 || log[0].Actor != "op" || log[0].Action != "node" ||
+		string(log[0].Detail) != `{"from":"active","node_id":"n1","to":"draining"}` || !log[0].At.Equal(now) {
+		t.Errorf("Audit = %+v, %v, want the two changes", log, err)
+	}
+}
+
 func metrics(t *testing.T, s store.Store) {
 	err := s.PutMetrics(t.Context(), store.Metrics{NodeID: "n1", At: now, Source: "node_push"})
 	wantClass(t, "metrics of an unknown node", err, provision.NotFound)

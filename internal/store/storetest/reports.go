@@ -226,6 +226,27 @@ func rerun(t *testing.T, s store.Store) {
 	}
 }
 
+// rerunFull runs a job again at GitHub, which nobody here can refuse, when its node has filled
+// up: the tenant is there whatever the tables say, so they say it, and the node gets no other.
+func rerunFull(t *testing.T, s store.Store) {
+	mustNode(t, s, "n1")
+	mustEnqueue(t, s, order("a"))
+	tell(t, s, "a", 100, 1)
+	report(t, s, "a", 100, 1, provision.JobFailed)
+	mustEnqueue(t, s, order("b"))
+	mustEnqueue(t, s, order("c"))
+	tell(t, s, "a", 100, 2)
+	if _, refused := report(t, s, "a", 100, 2, provision.JobCompleted); refused != "" {
+		t.Errorf("the run that did it was refused: %s", refused)
+	}
+	if n := placed(t, s)["n1"]; n.Tenants != 3 {
+		t.Errorf("%+v, want the three tenants that it has", n)
+	}
+	if j := mustEnqueue(t, s, order("d")); j.TargetServerID != "" {
+		t.Errorf("the next tenant went there, too: %+v", j)
+	}
+}
+
 func stuck(t *testing.T, s store.Store) {
 	at := func(minute int) time.Time { return now.Add(time.Duration(minute) * time.Minute) }
 	for i, tenant := range []string{"a", "b", "c", "d"} {
@@ -304,4 +325,51 @@ func settled(t *testing.T, s store.Store) {
 	if j := mustJob(t, s, "job_a"); j.Status != provision.JobRunning || j.Attempt != 2 {
 		t.Errorf("another attempt: %+v", j)
 	}
+}
+
+func noted(t *testing.T, s store.Store) {
+	why := provision.Errorf(provision.Busy, "nobody knows its run")
+	check := func(what, want string) store.Job {
+		t.Helper()
+		j := mustJob(t, s, "job_a")
+		if j.Error != want {
+			t.Errorf("%s: %q, want %q", what, j.Error, want)
+		}
+		return j
+	}
+	note := func(j store.Job) {
+		t.Helper()
+		if err := s.Note(t.Context(), j, why); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustEnqueue(t, s, order("a"))
+	if err := s.Dispatched(t.Context(), "job_a", store.Run{}, now); err != nil {
+		t.Fatal(err)
+	}
+	read := mustJob(t, s, "job_a")
+	note(read)
+	if j := check("noted", why.Error()); j.ErrorClass != provision.Busy || !j.UpdatedAt.Equal(read.UpdatedAt) {
+		t.Errorf("noted: %+v", j)
+	}
+	if err := s.Note(t.Context(), read, nil); err != nil {
+		t.Fatal(err)
+	}
+	check("removed", "")
+	note(read)
+	tell(t, s, "a", 100, 1)
+	running := check("it has reported", "")
+	note(read)
+	check("what was read before", "")
+	note(running)
+	check("noted while it runs", why.Error())
+	e := event("job_a", "a", "pulumi_up", provision.Started)
+	if _, err := s.AddEvents(t.Context(), []provision.Event{e}, now.Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	check("it goes on", "")
+	bring(t, s, "job_a", "a", provision.JobFailed)
+	ended := mustJob(t, s, "job_a")
+	note(ended)
+	check("it has ended", ended.Error)
 }

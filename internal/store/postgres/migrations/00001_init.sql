@@ -6,14 +6,14 @@ CREATE TABLE tenants_master (
     tenant_id          TEXT COLLATE "C" PRIMARY KEY,
     company_name       TEXT NOT NULL DEFAULT '',
     subdomain_slug     TEXT COLLATE "C" NOT NULL UNIQUE,
-    canonical_hostname TEXT COLLATE "C" NOT NULL UNIQUE,
+    canonical_hostname TEXT COLLATE "C" NOT NULL, -- unique, as its first label is
     plan_tier          TEXT NOT NULL,
     status             TEXT NOT NULL CHECK (status IN ('Pending', 'Active', 'Pending_Deletion', 'Deleted')),
     node_id            TEXT COLLATE "C" NOT NULL DEFAULT '', -- where its newest job was completed
     created_at         BIGINT NOT NULL,
     updated_at         BIGINT NOT NULL
 );
-CREATE INDEX tenants_on_node ON tenants_master (node_id);
+CREATE INDEX tenants_on_node ON tenants_master (node_id) WHERE node_id <> '';
 
 CREATE TABLE provision_jobs (
     job_id             TEXT COLLATE "C" PRIMARY KEY,
@@ -128,7 +128,7 @@ CREATE TABLE idempotency_keys (
     job_id     TEXT COLLATE "C" NOT NULL,
     answer     BYTEA NOT NULL,
     created_at BIGINT NOT NULL,
-    PRIMARY KEY (scope, key)
+    PRIMARY KEY (key, scope)
 );
 CREATE INDEX keys_by_age ON idempotency_keys (created_at);
 
