@@ -23,7 +23,7 @@ func look(w github.Workflow) func(ctx context.Context, j store.Job) (server.RunS
 		}
 		return server.RunState{ID: strconv.FormatInt(id, 10), URL: cmp.Or(p.HTMLURL, p.URL), Status: p.Status, Conclusion: p.Conclusion}, nil
 	}
-	find := findOf(w)
+	find := findOf(w, nil)
 	return func(ctx context.Context, j store.Job) (server.RunState, error) {
 		if id, err := strconv.ParseInt(j.RunID, 10, 64); err == nil && id > 0 {
 			if s, err := state(ctx, id); provision.ClassOf(err) != provision.NotFound {

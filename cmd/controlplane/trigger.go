@@ -48,8 +48,9 @@ func (c triggerConfig) remote(t target) (w github.Workflow, ok bool, err error) 
 // inProcessTrigger starts runs from here. Where it was told so is kept in the ledger: a crash
 // in the middle, and a job that is handed out twice, start one run all the same.
 func inProcessTrigger(w github.Workflow, ledger dispatch.Ledger, pace paceFlags) (trigger, error) {
-	find := findOf(w)
-	d := &dispatch.Dispatcher{
+	var d *dispatch.Dispatcher
+	find := findOf(w, func(ctx context.Context, send func(context.Context) error) error { return d.Pace.Read(ctx, send) })
+	d = &dispatch.Dispatcher{
 		Inputs: func(ctx context.Context, j provision.Job) (map[string]any, error) {
 			declared, err := declared(ctx, w)
 			if err != nil {
@@ -94,9 +95,11 @@ func declared(ctx context.Context, w github.Workflow) (workflow.Workflow, error)
 	return workflow.Parse(file)
 }
 
-// findOf returns what looks for the run of a job by its id, among those after another.
-func findOf(w github.Workflow) func(ctx context.Context, jobID string, after int64, since time.Time) (github.Run, bool, error) {
+// findOf returns what looks for the run of a job by its id, among those after another. page is
+// [github.Finder]'s.
+func findOf(w github.Workflow, page func(context.Context, func(context.Context) error) error) func(ctx context.Context, jobID string, after int64, since time.Time) (github.Run, bool, error) {
 	finder := github.NewFinder(w)
+	finder.Page = page
 	return func(ctx context.Context, jobID string, after int64, since time.Time) (github.Run, bool, error) {
 		// Without the job_id in its name a run could not be found, and would be started twice.
 		if d, err := declared(ctx, w); err != nil {

@@ -86,8 +86,8 @@ func (x *Index) candidates(r *region, limit int) []Candidate {
 	if n == 0 {
 		return nil
 	}
-	if len(r.top) == n {
-		return r.top
+	if len(r.top) >= n {
+		return r.top[:n:n]
 	}
 	list := make([]Candidate, n)
 	memory := make([]float64, n) // what an entry holds will change

@@ -120,6 +120,10 @@ func (s *Server) take(ctx context.Context, a ask) (*acceptedOutput, error) {
 	if a.traceID = strings.TrimSpace(a.traceID); !provision.ValidTraceID(a.traceID) {
 		a.traceID = "trace_" + strings.ToLower(rand.Text())
 	}
+	var slugs []string
+	if a.fields.Slug == "" {
+		slugs = derivedSlugs(a.tenantID)
+	}
 	r, err := s.Store.Enqueue(ctx, store.Order{
 		Key:      store.Key{Scope: a.caller + " " + a.route, Value: a.key, Hash: hash},
 		JobID:    store.NewJobID(s.now()),
@@ -130,10 +134,10 @@ func (s *Server) take(ctx context.Context, a ask) (*acceptedOutput, error) {
 		Company:  a.fields.Company,
 		Tier:     req.Tier,
 		Slug:     a.fields.Slug,
-		Slugs:    derivedSlugs(a.tenantID),
+		Slugs:    slugs,
 		Domain:   s.Domain,
 		Snapshot: a.snapshot,
-		Decide:   s.decideFor(req),
+		Decide:   s.decideFor(req, a.snapshot),
 		Answer:   a.answer,
 		Now:      s.now(),
 	})

@@ -143,14 +143,18 @@ func (s *Server) dryRun(ctx context.Context, in *dryRunInput) (*dryRunOutput, er
 
 // decideFor decides an order. A tenant that is on a shared node already stays there, as
 // long as the node is active: nothing moves a tenant's data.
-func (s *Server) decideFor(r placement.Request) func(store.World) placement.Decision {
+func (s *Server) decideFor(r placement.Request, snapshot string) func(store.World) placement.Decision {
+	candidates := store.AuditCandidates
+	if snapshot != "" { // the whole answer may be told
+		candidates = placement.DefaultCandidates
+	}
 	return func(w store.World) placement.Decision {
 		r := r
 		home, settled := w.Nodes.Node(w.At)
 		if r.Region == "" && settled {
 			r.Region = home.Region
 		}
-		d := w.Nodes.Decide(r, s.now(), placement.DefaultCandidates)
+		d := w.Nodes.Decide(r, s.now(), candidates)
 		if settled && home.Active && !home.Dedicated && home.Region == d.Region && !d.Placement.Dedicated {
 			d.Reason = placement.ExistingNodeSelected
 			d.Placement.CreateNewServer, d.Placement.TargetServerID = false, home.ID

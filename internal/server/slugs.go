@@ -10,6 +10,8 @@ import (
 	"github.com/pregoi/provision-tenant/internal/provision"
 )
 
+var notInSlugs = regexp.MustCompile(`[^a-z0-9]+`)
+
 var slugShape = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{1,38}[a-z0-9]$`)
 
 // slugReason says why no tenant can have the slug; "" when one can.
@@ -31,7 +33,7 @@ func (s *Server) slugReason(slug string) string {
 func derivedSlugs(tenantID string) []string {
 	id := strings.ToLower(tenantID)
 	id = strings.TrimPrefix(id, "tenant")
-	id = regexp.MustCompile(`[^a-z0-9]+`).ReplaceAllString(id, "")
+	id = notInSlugs.ReplaceAllString(id, "")
 	sum := sha256.Sum256([]byte(tenantID))
 	hash := hex.EncodeToString(sum[:6])
 	if id == "" {

@@ -156,9 +156,9 @@ type AuditEntry struct {
 	Detail   json.RawMessage
 }
 
-// maxCandidates is how many nodes an audit entry names: enough to see why, and so few that
+// AuditCandidates is how many nodes an audit entry names: enough to see why, and so few that
 // they are not most of what an order writes, however large the cluster is.
-const maxCandidates = 5
+const AuditCandidates = 5
 
 // DecisionDetail is the detail of an "enqueue" entry: the decision and what led to it.
 func DecisionDetail(d placement.Decision) (json.RawMessage, error) {
@@ -169,7 +169,7 @@ func DecisionDetail(d placement.Decision) (json.RawMessage, error) {
 		Candidates []placement.Candidate `json:"candidates"`
 		Cluster    placement.Cluster     `json:"cluster"`
 		Snapshot   string                `json:"snapshot"`
-	}{placement.Algorithm, d.Placement, d.Reason, d.Candidates[:min(len(d.Candidates), maxCandidates)], d.Cluster, d.Snapshot})
+	}{placement.Algorithm, d.Placement, d.Reason, d.Candidates[:min(len(d.Candidates), AuditCandidates)], d.Cluster, d.Snapshot})
 }
 
 // NodeDetail is the detail of a "node" entry.
