@@ -2,6 +2,7 @@ package postgresledger_test
 
 import (
 	"net"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,7 +13,11 @@ import (
 )
 
 // lostAnswer has Save answer as it was, also when the connection breaks before the server has said so.
-func lostAnswer(t *testing.T, server *postgres) {
+func lostAnswer(t *testing.T, address string) {
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, test := range map[string]struct {
 		arrives bool // the statement reaches the server
 		others  int  // how often others save the job before we can look
@@ -27,9 +32,9 @@ func lostAnswer(t *testing.T, server *postgres) {
 		"after the effect, and others come after 2": {true, 2, false, provision.Busy},
 	} {
 		t.Run(name, func(t *testing.T) {
-			direct := open(t, server.address)
-			line := &cable{t: t, to: "127.0.0.1:" + server.port}
-			l := open(t, strings.Replace(server.address, "127.0.0.1:"+server.port, line.listen(), 1))
+			direct := open(t, address)
+			line := &cable{t: t, to: u.Host}
+			l := open(t, strings.Replace(address, u.Host, line.listen(), 1))
 			r := dispatch.Record{JobID: name, State: dispatch.Waiting}
 			for range 3 { // the statement is prepared, and the connection is the one that breaks
 				if ok, err := l.Save(t.Context(), r); !ok || err != nil {
