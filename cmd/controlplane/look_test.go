@@ -23,7 +23,7 @@ func TestLook(t *testing.T) {
 	t.Parallel()
 	const named = "run-name: provision ${{ inputs.job_id }} for a tenant\non: {workflow_dispatch: {inputs: {job_id: {type: string}}}}\njobs: {}\n"
 	const run = `{"id":7,"status":"completed","conclusion":"failure","run_attempt":1,"html_url":"https://example.com/7"}`
-	const listed = `{"total_count":1,"workflow_runs":[{"id":7,"display_title":"provision job_acme for a tenant"}]}`
+	const listed = `{"total_count":1,"workflow_runs":[{"id":7,"event":"workflow_dispatch","display_title":"provision job_acme for a tenant"}]}`
 	const empty = `{"total_count":0,"workflow_runs":[]}`
 	ended := server.RunState{ID: "7", URL: "https://example.com/7", Status: "completed", Conclusion: "failure"}
 	for _, test := range []struct {
