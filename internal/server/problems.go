@@ -142,7 +142,7 @@ func complete(_ huma.Context, _ string, v any) (any, error) {
 	p := &problem{ErrorModel: *m}
 	switch {
 	case m.Status == http.StatusUnauthorized:
-		p.Class, p.Next = provision.Denied, provision.NextAction(&provision.Error{Class: provision.Denied})
+		p.Class, p.Next = provision.Denied, "check INTERNAL_API_KEY: it has to be the control plane's"
 	case m.Status == http.StatusTooManyRequests:
 		p.Class, p.Next = provision.Busy, advice[provision.Busy]
 	case m.Status < 500:
