@@ -305,7 +305,7 @@ func (a *acting) sample() *kids {
 	k := &kids{make(chan struct{}), map[string]bool{}}
 	go func() {
 		defer close(k.done)
-		tick := time.NewTicker(25 * time.Millisecond)
+		tick := time.NewTicker(5 * time.Millisecond) // git is gone soon
 		defer tick.Stop()
 		for {
 			select {

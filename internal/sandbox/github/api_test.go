@@ -173,6 +173,11 @@ func TestConcurrency(t *testing.T) {
 			if diff := cmp.Diff(test.statuses, got); diff != "" && test.statuses != nil {
 				t.Errorf("statuses (-want +got):\n%s", diff)
 			}
+			if strings.Contains(test.concurrency, "cancel") {
+				for _, id := range ids[:3] { // none of them gets through the gate before it is cancelled
+					w.wait(id)
+				}
+			}
 			if err := os.WriteFile(gate, nil, 0o644); err != nil {
 				t.Fatal(err)
 			}

@@ -84,10 +84,11 @@ func (j *jobRun) process(env map[string]string, entry string) (string, error) {
 
 // watch waits for the process, and ends it when the run is cancelled or its time is up.
 //
-// What is started after a cancellation, with always(), has all the time that it wants.
+// A step that is begun after a cancellation, with always(), has all the time that it wants;
+// not so one that is cancelled between its beginning and the start of its process.
 func (j *jobRun) watch(pid int, ended <-chan error) (cancelled bool, err error) {
 	stop := j.a.stop
-	if j.a.cancelled() {
+	if j.sc.env.Job.Status == "cancelled" {
 		stop = j.a.hard
 	}
 	select {
